@@ -1,0 +1,23 @@
+"""Who is asking, as a verified token says it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from chatapp.protocol.ids import TokenId, UserId
+
+
+class Principal(Struct, frozen=True):
+    """The holder of one valid token. ``username`` is the name at the time of issue."""
+
+    user_id: UserId
+    username: str
+    token_id: TokenId
+    """The token's ``jti``: 128 random bits, so no two tokens of any users share one."""
+    generation: int
+    """The user's token generation at the time of issue. A new password raises it, which ends older tokens."""
+    issued_at: datetime
+    expires_at: datetime
+    """The first moment at which the token is no longer valid."""

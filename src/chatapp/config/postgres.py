@@ -1,0 +1,154 @@
+"""The section ``postgres_db``, and what SQLAlchemy and asyncpg need to know of it."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Annotated, Literal
+from uuid import uuid4
+
+from msgspec import Meta, Struct, field
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from chatapp.config.values import Secret
+
+EXPECTED_URL = "a URL such as postgres://user:password@host:5432/name?sslmode=require"
+_DRIVER = "postgresql+asyncpg"
+_CONNECT_OPTIONS = ("target_session_attrs", "krbsrvname", "passfile")
+_IGNORED_OPTIONS = ("channel_binding", "gssencmode", "prepare_threshold", "default_query_exec_mode")
+
+
+class PostgresSettings(Struct, frozen=True, kw_only=True):
+    """Where everything is kept. Either url, or host with user and name.
+
+    In Compose and Kubernetes set DATABASE_URL, or DATABASE_URL_FILE to the path of a mounted secret. With neither a
+    database nor a Redis configured, `server start` runs its own two.
+    """
+
+    host: Annotated[str | None, Meta(description="Host name, address, or directory of the Unix socket.")] = None
+    port: Annotated[int, Meta(ge=1, le=65535, description="TCP port.")] = 5432
+    user: Annotated[str | None, Meta(description="Role to log in as.")] = None
+    password: Annotated[Secret | None, Meta(description="The role's password.")] = field(name="pass", default=None)
+    name: Annotated[str | None, Meta(description="Name of the database.")] = None
+    schema: Annotated[str, Meta(min_length=1, description="Schema of the tables (search_path). It must exist.")] = (
+        "public"
+    )
+    ssl_mode: Annotated[
+        Literal["prefer", "disable", "require", "verify-ca", "verify-full"],
+        Meta(description="TLS, as libpq understands these words. A sslmode in the URL takes precedence."),
+    ] = "prefer"
+    url: Annotated[
+        Secret | None,
+        Meta(
+            description="All of the above at once. Takes precedence over host, port, user, pass and name.",
+            extra={"env": "DATABASE_URL", "expected": EXPECTED_URL},
+        ),
+    ] = None
+    pool_size: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="Connections of one replica at most. Over all replicas they must stay below max_connections.",
+            extra={"unit": "connections"},
+        ),
+    ] = 10
+    pool_timeout_s: Annotated[
+        float,
+        Meta(gt=0, le=60, description="How long a request waits for a connection before it is answered with 503."),
+    ] = 2.0
+    statement_timeout_ms: Annotated[
+        int, Meta(ge=1, le=600000, description="A statement that takes longer is cancelled. Not sent with pgbouncer.")
+    ] = 5000
+    lock_timeout_ms: Annotated[
+        int, Meta(ge=1, le=600000, description="Longest wait for a lock. Not sent with pgbouncer.")
+    ] = 2000
+    pgbouncer: Annotated[
+        bool,
+        Meta(
+            description="PgBouncer in transaction mode stands between. Nothing is prepared, and timeouts and schema "
+            "are not sent: set them with ALTER ROLE."
+        ),
+    ] = False
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a database to connect to."""
+        return self.url is not None or self.host is not None
+
+    def sqlalchemy_url(self) -> URL:
+        """Where to connect, for ``create_async_engine``; needs ``connect_args`` beside it.
+
+        Raises ``ValueError`` when nothing is configured. The URL's ``repr`` and ``str`` hide the password.
+        """
+        given = self._given_url()
+        kept = {name: given.query[name] for name in ("host", "port") if name in given.query}
+        return given.set(drivername=_DRIVER, query=kept)
+
+    def connect_args(self) -> dict[str, object]:
+        """The keyword arguments of asyncpg: TLS, search path and the URL's other options.
+
+        Options that libpq knows are translated, unknown ones become settings of the server's session, as with Go's
+        drivers. Raises ``OSError`` or ``ssl.SSLError`` for a certificate file that cannot be read.
+        """
+        options = {name: value for name, value in self._given_url().normalized_query.items() if value}
+        option = {name: value[-1] for name, value in options.items() if name not in ("host", "port")}
+        arguments: dict[str, object] = _tls(option, option.pop("sslmode", self.ssl_mode))
+        if "connect_timeout" in option:
+            arguments["timeout"] = float(option.pop("connect_timeout"))
+        arguments |= {name: option.pop(name) for name in _CONNECT_OPTIONS if name in option}
+        for name in [name for name in option if name in _IGNORED_OPTIONS or name.startswith("pool_")]:
+            del option[name]
+        if self.pgbouncer:
+            # A name of its own for each: PgBouncer may hand the next statement to another server connection.
+            arguments["prepared_statement_name_func"] = lambda: f"__chatapp_{uuid4()}__"
+            return arguments
+        if self.schema != "public":
+            option.setdefault("search_path", self.schema)
+        return arguments | ({"server_settings": option} if option else {})
+
+    def _given_url(self) -> URL:
+        if self.url is not None:
+            return parse_url(self.url.reveal())
+        if self.host is None:
+            raise ValueError("no database is configured")
+        password = None if self.password is None else self.password.reveal()
+        if self.host.startswith("/"):
+            query = {"host": self.host, "port": str(self.port)}
+            return URL.create(_DRIVER, self.user, password, database=self.name, query=query)
+        return URL.create(_DRIVER, self.user, password, self.host, self.port, self.name)
+
+
+def parse_url(text: str) -> URL:
+    """Raises ``ValueError``, which does not quote the text, for what is not the URL of a PostgreSQL database."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValueError("what is not a URL") from None
+    if url.drivername.partition("+")[0] not in ("postgres", "postgresql"):
+        raise ValueError("a URL of something else")
+    if not url.host and "host" not in url.query:
+        raise ValueError("a URL without a host")
+    mode = url.query.get("sslmode", "prefer")
+    if mode not in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"):
+        raise ValueError("a sslmode that does not exist")
+    timeout = url.query.get("connect_timeout", "1")
+    if not (isinstance(timeout, str) and timeout.isascii() and timeout.isdigit()):
+        raise ValueError("a connect_timeout that is not whole seconds")
+    return url
+
+
+def _tls(option: dict[str, str], mode: str) -> dict[str, object]:
+    """Takes the certificate options out of ``option``. With prefer, asyncpg's own default does what libpq does."""
+    root, certificate, key = (option.pop(name, None) for name in ("sslrootcert", "sslcert", "sslkey"))
+    if mode == "disable":
+        return {"ssl": False}
+    if mode in ("allow", "prefer"):
+        return {}
+    context = ssl.create_default_context(cafile=None if root == "system" else root)
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    context.check_hostname = mode == "verify-full"
+    if mode == "require" and root is None:  # with a root, libpq verifies with require too
+        context.verify_mode = ssl.CERT_NONE
+    return {"ssl": context}

@@ -1,0 +1,239 @@
+"""One live connection: its session, its transport, and the commands it has under way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, assert_never
+
+from msgspec import UNSET, Struct, UnsetType
+
+from chatapp.auth.principal import Principal
+from chatapp.errors import ChatAppError
+from chatapp.gateway.session import Close, Do, Reply, Session, error_event
+from chatapp.gateway.transport import Burst, Transport
+from chatapp.protocol.codes import CloseCode
+from chatapp.protocol.commands import Command, SendMessage
+from chatapp.protocol.events import (
+    Ack,
+    AckPayload,
+    CommandRef,
+    DirectEvent,
+    Error,
+    ErrorPayload,
+    encode_event,
+)
+from chatapp.protocol.ids import ChatId, ConnectionId, UserId
+
+if TYPE_CHECKING:
+    from chatapp.gateway.commands import Commands
+    from chatapp.storage.writer import Appended
+
+_log = logging.getLogger(__name__)
+
+
+class ConnectionLimits(Struct, frozen=True):
+    """Bounds of one connection."""
+
+    backlog_bytes: int = 1024 * 1024
+    """Past it the client reads too slowly: 4409."""
+    commands_in_flight: int = 256
+    """Commands that are not answered yet; past it no more are read until half of them are."""
+    rooms: int = 500
+    """Chats that one connection may follow."""
+
+
+class Connection:
+    """Made after the handshake; ``ended`` must be called exactly once, when the transport is gone."""
+
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_commands",
+        "_in_flight",
+        "_limits",
+        "_on_end",
+        "_queue",
+        "_reading_paused",
+        "_session",
+        "_worker",
+        "chats",
+        "closing",
+        "connection_id",
+        "follows_all",
+        "last_heard",
+        "principal",
+        "transport",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        connection_id: ConnectionId,
+        principal: Principal,
+        transport: Transport,
+        commands: Commands,
+        limits: ConnectionLimits,
+        clock: Callable[[], float],
+        *,
+        follows_all: bool,
+        on_end: Callable[[Connection], None],
+    ) -> None:
+        self.connection_id = connection_id
+        self.principal = principal
+        self.user_id: UserId = principal.user_id
+        self.transport = transport
+        self.follows_all = follows_all
+        self.chats: set[ChatId] = set()
+        """The chats whose rooms it is in the audience of."""
+        self.closing = False
+        self.last_heard = clock()
+        """When anything came from the client, a pong included."""
+        self._commands = commands
+        self._limits = limits
+        self._clock = clock
+        self._session = Session()
+        self._queue: deque[Command] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._in_flight = 0
+        self._reading_paused = False
+        self._on_end = on_end
+
+    # -- what comes -----------------------------------------------------------------------------------------------
+
+    def heard(self) -> None:
+        """A sign of life that is no frame of text, such as a pong."""
+        self.last_heard = self._clock()
+
+    def receive(self, text: bytes) -> None:
+        """A text frame, whole. Never raises, never waits."""
+        if self.closing:
+            return
+        now = self.last_heard = self._clock()
+        for effect in self._session.receive(text, now):
+            match effect:
+                case Do(command):
+                    self._do(command)
+                case Reply(event):
+                    self.reply(event)
+                case Close(code, reason):
+                    self.close(code, reason)
+                case _:
+                    assert_never(effect)
+
+    def ended(self) -> None:
+        """The transport is gone."""
+        self.closing = True
+        self._queue.clear()
+        if self._worker is not None:
+            self._worker.cancel()
+        self._on_end(self)
+
+    # -- what goes ------------------------------------------------------------------------------------------------
+
+    def send(self, burst: Burst) -> bool:
+        """Write a burst. False: the client reads too slowly and ``too_slow`` should follow."""
+        if self.closing:
+            return True
+        self.transport.send(burst)
+        return self.transport.backlog_bytes <= self._limits.backlog_bytes
+
+    def reply(self, event: DirectEvent) -> None:
+        """Write an event that is for this connection alone."""
+        if not self.send(Burst((encode_event(event),))):
+            self.too_slow()
+
+    def ack(self, command: Command, payload: AckPayload) -> None:
+        """The command is done, and what it did is on disk."""
+        self.reply(Ack(payload, id=command.id))
+
+    def refuse(self, command: Command, error: ChatAppError) -> None:
+        """The command failed."""
+        self.reply(error_event(error, command.id))
+
+    def too_slow(self) -> None:
+        """The backlog passed its limit: tell why, if that can still be told, and drop the rest."""
+        self.close(CloseCode.TOO_SLOW, "too slow to read")
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """End the connection from here."""
+        if not self.closing:
+            self.closing = True
+            self.transport.close(code, reason)
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def enqueue(self, command: Command) -> None:
+        """Carry out a command as if the client had sent it."""
+        self._do(command)
+
+    def _do(self, command: Command) -> None:
+        self._in_flight += 1
+        if self._in_flight >= self._limits.commands_in_flight and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+        if isinstance(command, SendMessage):
+            self._send_message(command)
+            return
+        self._queue.append(command)
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    def _done(self) -> None:
+        self._in_flight -= 1
+        if self._reading_paused and self._in_flight * 2 <= self._limits.commands_in_flight:
+            self._reading_paused = False
+            self.transport.resume_reading()
+
+    def _send_message(self, command: SendMessage) -> None:
+        """Sends do not wait for each other: the writer keeps their order."""
+        try:
+            future = self._commands.submit(self, command)
+        except ChatAppError as error:
+            self._done()
+            self.refuse(command, error)
+            return
+        future.add_done_callback(lambda done: self._sent(command, done))
+
+    def _sent(self, command: SendMessage, done: asyncio.Future[Appended]) -> None:
+        self._done()
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None:
+            appended = done.result()
+            payload = AckPayload(
+                type="message",
+                chat_id=ChatId(command.payload.chat_id),
+                message_id=appended.message_id,
+                seq=appended.seq,
+                timestamp=appended.created_at,
+                nonce=command.payload.nonce,
+            )
+            self.ack(command, payload)
+        elif isinstance(error, ChatAppError):
+            self.refuse(command, error)
+        else:
+            self._broke(command.id, error)
+
+    async def _work(self) -> None:
+        """Carry out what waits, one after the other, and end."""
+        try:
+            while self._queue and not self.closing:
+                command = self._queue.popleft()
+                try:
+                    await self._commands.perform(self, command)
+                except ChatAppError as error:
+                    self.refuse(command, error)
+                except Exception as error:  # noqa: BLE001 (a fault of ours must not end the connection)
+                    self._broke(command.id, error)
+                finally:
+                    self._done()
+        finally:
+            self._worker = None
+
+    def _broke(self, ref: CommandRef | UnsetType, error: BaseException) -> None:
+        _log.error("a command failed", exc_info=error, extra={"connection_id": self.connection_id})
+        self.reply(Error(ErrorPayload("internal", "internal error"), id=ref if ref is not UNSET else UNSET))

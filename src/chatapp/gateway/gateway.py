@@ -1,0 +1,165 @@
+"""The gateway's door: a handshake that was accepted becomes a connection; and what concerns all connections at once."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import random
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from chatapp.auth.principal import Principal
+from chatapp.auth.revocations import Revocation, Revocations
+from chatapp.errors import ChatAppError
+from chatapp.gateway.commands import Commands
+from chatapp.gateway.connection import Connection, ConnectionLimits
+from chatapp.gateway.hub import Hub
+from chatapp.gateway.starting import Starting, refuse_to_start
+from chatapp.gateway.transport import Transport
+from chatapp.protocol.codes import CloseCode
+from chatapp.protocol.events import GoingAway, GoingAwayPayload
+from chatapp.protocol.ids import ChatId, ConnectionId, Seq, UserId
+
+_log = logging.getLogger(__name__)
+
+
+class GatewayLimits(Struct, frozen=True):
+    """Bounds of one replica's gateway."""
+
+    connections: int = 20_000
+    connections_per_user: int = 20
+    """The oldest is not closed for a new one; the new one is refused."""
+
+
+class Gateway:
+    """One for each replica."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        starting: Starting,
+        commands: Commands,
+        revocations: Revocations,
+        clock: Callable[[], float],
+        limits: GatewayLimits,
+        connection_limits: ConnectionLimits,
+    ) -> None:
+        self._hub = hub
+        self._starting = starting
+        self._commands = commands
+        self._revocations = revocations
+        self._clock = clock
+        self._limits = limits
+        self._connection_limits = connection_limits
+        self._expiries: list[tuple[float, int, Connection]] = []
+        self._count = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.draining = False
+
+    # -- connections ----------------------------------------------------------------------------------------------
+
+    def has_room_for(self, user_id: UserId) -> bool:
+        """Whether another connection of this user may be accepted. Ask it before the handshake is answered."""
+        return (
+            not self.draining
+            and len(self._hub.connections) < self._limits.connections
+            and len(self._hub.users.get(user_id, ())) < self._limits.connections_per_user
+        )
+
+    def accept(
+        self, principal: Principal, transport: Transport, *, follows_all: bool, resume: Mapping[ChatId, Seq]
+    ) -> Connection:
+        """A connection whose handshake is done: it is started in the background. ``ended`` must be called later."""
+        connection = Connection(
+            ConnectionId(secrets.token_urlsafe(9)),
+            principal,
+            transport,
+            self._commands,
+            self._connection_limits,
+            self._clock,
+            follows_all=follows_all,
+            on_end=self._hub.remove,
+        )
+        self._count += 1
+        heapq.heappush(self._expiries, (principal.expires_at.timestamp(), self._count, connection))
+        self._spawn(self._start(connection, resume))
+        return connection
+
+    async def _start(self, connection: Connection, resume: Mapping[ChatId, Seq]) -> None:
+        try:
+            await self._starting.start(connection, resume)
+        except ChatAppError:
+            refuse_to_start(connection)
+            return
+        if self._revocations.is_revoked(connection.principal):  # it happened while the connection was started
+            connection.close(CloseCode.UNAUTHORISED, "token revoked")
+        if self.draining:
+            self._send_away(connection, 1000)
+
+    # -- tokens ---------------------------------------------------------------------------------------------------
+
+    def revoked(self, revocation: Revocation) -> None:
+        """A revocation was heard of: close the sockets that it ends."""
+        for connection in self._hub.of_user(revocation.user_id):
+            if self._revocations.is_revoked(connection.principal):
+                connection.close(CloseCode.UNAUTHORISED, "token revoked")
+
+    def expire(self) -> None:
+        """Close the sockets whose token's time is over, and those a delayed revocation has reached. Call it often."""
+        now = datetime.now(UTC).timestamp()
+        while self._expiries and self._expiries[0][0] <= now:
+            connection = heapq.heappop(self._expiries)[2]
+            connection.close(CloseCode.UNAUTHORISED, "token expired")
+        if len(self._expiries) > 64 and len(self._expiries) > 2 * len(self._hub.connections):
+            self._expiries = [entry for entry in self._expiries if not entry[2].closing]
+            heapq.heapify(self._expiries)
+
+    def check_revocations(self) -> None:
+        """Close every socket whose token is revoked by now."""
+        for connection in list(self._hub.connections):
+            if self._revocations.is_revoked(connection.principal):
+                connection.close(CloseCode.UNAUTHORISED, "token revoked")
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def start_over(self) -> None:
+        """Positions became void (another epoch): everybody has to come again."""
+        for connection in list(self._hub.connections):
+            self._send_away(connection, 1000)
+            connection.close(CloseCode.SERVICE_RESTART, "positions are void")
+        for live in list(self._hub.rooms.values()):
+            self._hub.close_room(live)
+
+    async def drain(self, within_s: float, batch: int = 200) -> None:
+        """Tell everybody to go elsewhere, each after a delay of its own, and close in batches within the time."""
+        self.draining = True
+        delays = {connection: random.uniform(0, within_s * 0.8) for connection in self._hub.connections}  # noqa: S311
+        for connection, delay in delays.items():
+            self._send_away(connection, int(delay * 1000))
+        # Clients close when their time has come; whoever has not is closed a little later.
+        order = sorted(delays, key=delays.__getitem__)
+        for at in range(0, len(order), batch):
+            chunk = order[at : at + batch]
+            for connection in chunk:
+                connection.close(CloseCode.SERVICE_RESTART, "draining")
+            await asyncio.sleep(min(0.05, within_s / max(1, len(order) // batch + 1)))
+
+    def _send_away(self, connection: Connection, within_ms: int) -> None:
+        connection.reply(GoingAway(GoingAwayPayload(within_ms)))
+
+    async def close(self) -> None:
+        """End what is under way, and every connection that is left."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in list(self._hub.connections):
+            connection.transport.abort()
+
+    def _spawn(self, work: object) -> None:
+        task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

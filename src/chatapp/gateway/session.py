@@ -1,0 +1,146 @@
+"""One connection's conversation, without I/O: a frame's text goes in, what to do comes out.
+
+The session parses, answers what needs nobody else (``ping``, what is no valid command), throttles ``typing``, and ends a
+client that makes nothing but errors.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from chatapp.errors import (
+    ChatAppError,
+    FieldProblem,
+    Malformed,
+    NonceReused,
+    RateLimited,
+    Unavailable,
+    ValidationFailed,
+)
+from chatapp.protocol.codes import CloseCode
+from chatapp.protocol.commands import Command, Ping, TypingNow, is_known_type, parse, reference
+from chatapp.protocol.events import CommandRef, Error, ErrorPayload, Pong
+from chatapp.protocol.ids import ChatId
+
+TYPING_INTERVAL_S = 3.0
+"""``typing`` is told at most this often for each chat."""
+ERRORS_BEFORE_CLOSE = 20
+"""Errors in a row (no valid command between them) that a connection survives."""
+MALFORMED_BEFORE_CLOSE = 3
+"""Frames in a row that are not even JSON."""
+
+
+class Do(Struct, frozen=True):
+    """Carry out a command."""
+
+    command: Command
+
+
+class Reply(Struct, frozen=True):
+    """Answer this connection."""
+
+    event: Pong | Error
+
+
+class Close(Struct, frozen=True):
+    """End this connection."""
+
+    code: CloseCode
+    reason: str
+
+
+Effect = Do | Reply | Close
+
+
+class Session:
+    """The state of one connection's conversation. ``now``: seconds, monotonic."""
+
+    __slots__ = ("_errors", "_malformed", "_typing")
+
+    def __init__(self) -> None:
+        self._errors = 0
+        self._malformed = 0
+        self._typing: dict[ChatId, float] | None = None
+
+    def receive(self, text: bytes, now: float) -> list[Effect]:
+        """What a text frame asks for."""
+        try:
+            command = parse(text)
+        except Malformed as error:
+            self._malformed += 1
+            return self._refused(error, UNSET)
+        except msgspec.ValidationError as error:
+            self._malformed = 0
+            return self._refused(_explain(error, text), reference(text))
+        self._errors = self._malformed = 0
+        if isinstance(command, Ping):
+            return [Reply(Pong(id=command.id))]
+        if isinstance(command, TypingNow) and not self._may_type(ChatId(command.payload.chat_id), now):
+            return []
+        return [Do(command)]
+
+    def _refused(self, error: ChatAppError, ref: CommandRef | UnsetType) -> list[Effect]:
+        self._errors += 1
+        effects: list[Effect] = [Reply(error_event(error, ref))]
+        if self._malformed >= MALFORMED_BEFORE_CLOSE:
+            effects.append(Close(CloseCode.MALFORMED, "not JSON"))
+        elif self._errors >= ERRORS_BEFORE_CLOSE:
+            effects.append(Close(CloseCode.TOO_MANY_ERRORS, "too many errors"))
+        return effects
+
+    def _may_type(self, chat_id: ChatId, now: float) -> bool:
+        if self._typing is None:
+            self._typing = {}
+        if now - self._typing.get(chat_id, float("-inf")) < TYPING_INTERVAL_S:
+            return False
+        if len(self._typing) > 100:
+            self._typing.clear()
+        self._typing[chat_id] = now
+        return True
+
+
+class UnknownType(Malformed):
+    """A frame whose ``type`` is no command."""
+
+    code = "unknown_type"
+
+    def __init__(self) -> None:
+        super().__init__("unknown type of command")
+
+
+def error_event(error: ChatAppError, ref: CommandRef | UnsetType = UNSET) -> Error:
+    """The one translation of an error for sockets."""
+    messages = error.messages if isinstance(error, ValidationFailed) else None
+    retry_after = error.retry_after_s if isinstance(error, RateLimited | Unavailable) else None
+    return Error(ErrorPayload(_word(error), error.error, messages, retry_after), id=ref)
+
+
+def _word(error: ChatAppError) -> str:
+    return NonceReused.code if isinstance(error, NonceReused) else error.code_word
+
+
+_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+
+
+def _explain(error: msgspec.ValidationError, text: bytes) -> ChatAppError:
+    """Which field is wrong, and how: msgspec says it in a sentence that ends with the path."""
+    sentence = str(error)
+    if not is_known_type(text):
+        return UnknownType()
+    found = _PATH.search(sentence)
+    path = found["path"] if found else ""
+    missing = _MISSING.search(sentence)
+    if missing is not None:
+        prefix = f"{path}." if path and path != "payload" else ""
+        return ValidationFailed([FieldProblem(prefix + missing["field"], "required")])
+    field = path.removeprefix("payload.") or "frame"
+    for words, tag in ((">=", "min"), ("<=", "max")):
+        if words in sentence:
+            bound = re.search(rf"{words} (-?\d+)", sentence)
+            return ValidationFailed([FieldProblem(field, tag, bound[1] if bound else "")])
+    expected = re.match(r"Expected `([^`]+)`", sentence)
+    return ValidationFailed([FieldProblem(field, "type", expected[1] if expected else "")])

@@ -1,0 +1,21 @@
+"""Names of the bus's topics. A replica subscribes to what its own connections need, and to ``CONTROL``."""
+
+from __future__ import annotations
+
+from chatapp.protocol.ids import ChatId, UserId
+
+CONTROL = b"chatapp:control"
+"""Every replica listens: revocations of tokens."""
+
+_CHAT = b"chatapp:chat:%d"
+_USER = b"chatapp:user:%d"
+
+
+def chat_topic(chat_id: ChatId) -> bytes:
+    """What happens in a chat: everything with a position, and typing, read marks and presence."""
+    return _CHAT % chat_id
+
+
+def user_topic(user_id: UserId) -> bytes:
+    """What concerns one user on all connections: becoming a member of a chat."""
+    return _USER % user_id

@@ -1,0 +1,57 @@
+"""What has happened goes on the bus: encoded once, one payload for each topic of a commit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from chatapp.bus.port import Bus
+from chatapp.protocol.envelope import Envelope, Kind, pack
+from chatapp.protocol.events import NewChat, encode_event
+from chatapp.protocol.ids import Seq, UserId
+from chatapp.protocol.topics import CONTROL, chat_topic, user_topic
+from chatapp.protocol.views import Chat
+from chatapp.services.rendering import sent
+from chatapp.storage.rows import Action, MessageRow
+
+
+class Publisher:
+    """Call it after the commit, in the order of the commits. Never waits, never raises."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    def in_chats(self, envelopes: Iterable[Envelope]) -> None:
+        """To everybody who follows the envelopes' chats. Their order is kept within each chat."""
+        by_chat: defaultdict[int, list[Envelope]] = defaultdict(list)
+        for envelope in envelopes:
+            by_chat[envelope.chat_id].append(envelope)
+        for group in by_chat.values():
+            self._bus.publish(chat_topic(group[0].chat_id), pack(group))
+
+    def rows(self, rows: Iterable[MessageRow]) -> None:
+        """Rows that were just written, such as system rows."""
+        self.in_chats([sent(row) for row in rows])
+
+    def joined(self, chat: Chat, users: Iterable[tuple[UserId, Seq]]) -> None:
+        """``new_chat`` to all connections of users who became members, each with the position of the joining.
+
+        Everything at and after that position is theirs to hear.
+        """
+        frame = encode_event(NewChat(chat))
+        for user_id, position in users:
+            envelope = Envelope(Kind.JOINED, chat.id, position, (frame,), user_id)
+            self._bus.publish(user_topic(user_id), pack([envelope]))
+
+    def added(self, chat: Chat, rows: Iterable[MessageRow]) -> None:
+        """The system rows of an addition: to the chat, and ``new_chat`` to those who were added."""
+        rows = list(rows)
+        self.rows(rows)
+        self.joined(
+            chat,
+            [(r.subject_id, r.seq) for r in rows if r.action is Action.MEMBER_ADDED and r.subject_id is not None],
+        )
+
+    def control(self, payload: bytes) -> None:
+        """To every replica: an encoded revocation."""
+        self._bus.publish(CONTROL, payload)

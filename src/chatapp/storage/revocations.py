@@ -1,0 +1,118 @@
+"""Statements on ended tokens. The rows are read by every replica, so that a revocation also arrives without the bus."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chatapp.protocol.ids import TokenId, UserId
+from chatapp.storage.engine import Database
+
+_COLUMNS = "id, user_id, token_id, min_generation, except_token_id, effective_at, expires_at, created_at"
+
+# created_at is when the row was written, not when its transaction began: readers look back a fixed time.
+_INSERT = text(
+    f"""
+    INSERT INTO revocations
+        (user_id, token_id, min_generation, except_token_id, expires_at, created_at, effective_at)
+    SELECT CAST(:user_id AS bigint), CAST(:token_id AS text), CAST(:min_generation AS integer),
+        CAST(:except_token_id AS text), CAST(:expires_at AS timestamptz), time.now, time.now + CAST(:delay AS interval)
+    FROM (SELECT clock_timestamp() AS now) time
+    RETURNING {_COLUMNS}
+    """  # noqa: S608
+)
+_UNEXPIRED = text(f"SELECT {_COLUMNS} FROM revocations WHERE expires_at > now() ORDER BY id")  # noqa: S608
+_RECENT = text(
+    f"SELECT {_COLUMNS} FROM revocations "  # noqa: S608
+    "WHERE created_at > now() - CAST(:window AS interval) ORDER BY id"
+)
+_PRUNE = text("DELETE FROM revocations WHERE expires_at < now() - interval '1 minute'")
+
+
+class RevocationRow(Struct, frozen=True, kw_only=True):
+    """One row: the end of one token, or of a user's tokens below a generation but for one."""
+
+    id: int
+    user_id: UserId
+    expires_at: datetime
+    token_id: TokenId | None
+    min_generation: int | None
+    except_token_id: TokenId | None
+    effective_at: datetime | None
+    """When the token ends, by the database's clock; None is at once."""
+
+
+async def end_token(
+    connection: AsyncConnection, user_id: UserId, token_id: TokenId, *, expires_at: datetime, delay: timedelta
+) -> RevocationRow:
+    """End one token, ``delay`` from now by the database's clock. ``expires_at``: of the token."""
+    return await _insert(connection, user_id, expires_at, delay=delay, token_id=token_id)
+
+
+async def end_generations(
+    connection: AsyncConnection,
+    user_id: UserId,
+    min_generation: int,
+    *,
+    expires_at: datetime,
+    except_token_id: TokenId | None = None,
+) -> RevocationRow:
+    """End the user's tokens of lower generations at once, but for one. ``expires_at``: of the youngest of them."""
+    return await _insert(
+        connection, user_id, expires_at, min_generation=min_generation, except_token_id=except_token_id
+    )
+
+
+async def unexpired(database: Database) -> list[RevocationRow]:
+    """All that still matter, oldest first."""
+    async with database.read() as connection:
+        return [_row(row) for row in (await connection.execute(_UNEXPIRED)).all()]
+
+
+async def recent(database: Database, window: timedelta) -> list[RevocationRow]:
+    """Those written within the last ``window``, oldest first."""
+    async with database.read() as connection:
+        return [_row(row) for row in (await connection.execute(_RECENT, {"window": window})).all()]
+
+
+async def prune(database: Database) -> None:
+    """Delete those that nobody needs any more."""
+    async with database.read() as connection:
+        await connection.execute(_PRUNE)
+
+
+async def _insert(
+    connection: AsyncConnection,
+    user_id: UserId,
+    expires_at: datetime,
+    *,
+    token_id: TokenId | None = None,
+    min_generation: int | None = None,
+    except_token_id: TokenId | None = None,
+    delay: timedelta = timedelta(0),
+) -> RevocationRow:
+    values = {
+        "user_id": user_id,
+        "token_id": token_id,
+        "min_generation": min_generation,
+        "except_token_id": except_token_id,
+        "delay": delay,
+        "expires_at": expires_at,
+    }
+    return _row((await connection.execute(_INSERT, values)).one())
+
+
+def _row(row: Any) -> RevocationRow:
+    return RevocationRow(
+        id=row.id,
+        user_id=row.user_id,
+        expires_at=row.expires_at,
+        token_id=row.token_id,
+        min_generation=row.min_generation,
+        except_token_id=row.except_token_id,
+        effective_at=row.effective_at if row.effective_at > row.created_at else None,
+    )

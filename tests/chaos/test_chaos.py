@@ -1,0 +1,17 @@
+"""Short runs for every change; longer ones by hand, see ``run``."""
+
+from __future__ import annotations
+
+import pytest
+from tests.chaos.report import table
+from tests.chaos.run import Options, run
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_nothing_acked_is_lost_doubled_or_reordered_whatever_dies(seed: int) -> None:
+    report = await run(Options(seconds=20, seed=seed))
+    print(table(report))
+    assert report.ok, table(report)
+    assert report.acked > 100
