@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import shutil
 import tempfile
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -174,13 +176,15 @@ def choose() -> Servers:
     own: Source = "wheels"
     description = "from installed packages"
     if forced != "wheels" and len(given) < 2:
-        reason = _why_no_containers()
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            reason = _why_no_containers()
+            gc.collect()  # docker-py forgets the socket of an engine that does not answer
         if reason is None:
             own, description = "containers", f"in containers ({_POSTGRES_IMAGE}, {_VALKEY_IMAGE})"
         elif forced:
             raise pytest.UsageError(f"CHATAPP_TEST_SERVICES=containers, but {reason}")
         else:
-            description = f"{description}, for {reason}"
+            description = f"{description} ({reason})"
     postgres: Source = "environment" if "DATABASE_URL" in given else own
     redis: Source = "environment" if "REDIS_URL" in given else own
     where = {"environment": "given in the environment", own: description}

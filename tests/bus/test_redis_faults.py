@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from redis.asyncio import Redis
-from tests.bus.private_valkey import PrivateValkey
-from tests.bus.recorder import Recorder, eventually
+from redis.exceptions import ResponseError
 
 from chatapp.bus.limits import RedisBusLimits
 from chatapp.bus.redis import RedisBus
 from chatapp.errors import Unavailable
+from tests.bus.private_valkey import PrivateValkey
+from tests.bus.recorder import Recorder, eventually
 
 TOPIC = b"chat:1"
 QUICK = RedisBusLimits(
@@ -169,7 +171,8 @@ async def test_a_paused_redis_is_survived(valkey: PrivateValkey, join: Join) -> 
 async def test_being_cut_off_for_a_full_output_buffer_is_a_gap(valkey: PrivateValkey, join: Join) -> None:
     bus, recorder = await join()
     valkey.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 256kb 128kb 1")
-    bus.publish(TOPIC, b"x" * 1_000_000)
+    flood = "for n = 1, 400 do redis.call('PUBLISH', ARGV[1], string.rep('x', 10000)) end"
+    valkey.command("EVAL", flood, 0, TOPIC.decode())  # nothing is sent out while a script runs
     await is_whole_again(bus, recorder)
 
 
@@ -230,14 +233,71 @@ async def test_past_the_bound_the_oldest_is_forgotten_and_counted(valkey: Privat
     ]
 
 
+async def test_what_a_busy_redis_turns_down_is_published_later(valkey: PrivateValkey, join: Join) -> None:
+    bus, _ = await join(msgspec.structs.replace(PATIENT, connect_timeout_s=5.0))
+    valkey.command("CONFIG", "SET", "busy-reply-threshold", 1)
+    script = asyncio.create_task(asyncio.to_thread(run_endlessly, valkey))
+    await eventually(lambda: is_busy(valkey))
+    bus.publish(TOPIC, b"patience")
+    await eventually(lambda: bus.stats.retried > 0)
+    valkey.command("SCRIPT", "KILL")
+    await script
+    assert await bus.flush(10)
+    assert bus.stats.dropped == 0
+
+
+def run_endlessly(valkey: PrivateValkey) -> None:
+    with pytest.raises(ResponseError, match="killed"):
+        valkey.command("EVAL", "while true do end", 0)
+
+
+def is_busy(valkey: PrivateValkey) -> bool:
+    try:
+        valkey.command("PING")
+    except ResponseError as error:
+        return str(error).startswith("BUSY")
+    return False
+
+
 async def test_a_topic_that_redis_refuses_does_not_hold_up_the_others(valkey: PrivateValkey, join: Join) -> None:
     bus, recorder = await join()
     valkey.command("ACL", "SETUSER", "default", "resetchannels", "&chat*")
-    await is_whole_again(bus, recorder)  # changed rules end a subscription
     bus.publish(b"forbidden", b"1")
     bus.publish(TOPIC, b"2")
     await recorder.heard(TOPIC, b"2")
     assert bus.stats.dropped == 1
+
+
+async def test_subscribing_and_unsubscribing_while_connections_are_killed_ends_as_the_last_calls_say(
+    valkey: PrivateValkey, join: Join
+) -> None:
+    bus, recorder = await join()
+    dice = random.Random(7)
+    topics = [b"chat:%d" % number for number in range(100, 160)]
+    wanted: set[bytes] = set()
+    calls: list[asyncio.Future[object]] = []
+    for number in range(600):
+        topic = dice.choice(topics)
+        if topic in wanted:
+            wanted.discard(topic)
+            calls.append(asyncio.ensure_future(bus.unsubscribe([topic])))
+        else:
+            wanted.add(topic)
+            calls.append(asyncio.ensure_future(bus.subscribe([topic])))
+        if number % 100 == 50:
+            valkey.command("CLIENT", "KILL", "TYPE", "pubsub")
+        if number % 3 == 0:
+            await asyncio.sleep(0.001)
+    await asyncio.wait_for(asyncio.gather(*calls), 10)
+    await eventually(lambda: bus.status.connected)
+    assert await bus.subscribe(wanted)
+    for topic in topics:
+        bus.publish(topic, b"who hears?")
+    bus.publish(TOPIC, b"end")
+    await recorder.heard(TOPIC, b"end")
+    assert {delivery.topic for delivery in recorder.deliveries} - {TOPIC} == wanted
+    with valkey.admin() as admin:
+        assert set(admin.pubsub_channels("chat:1?*")) == wanted
 
 
 async def test_closing_while_redis_is_away_takes_no_longer_than_its_limit(valkey: PrivateValkey, join: Join) -> None:

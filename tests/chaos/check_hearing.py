@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from msgspec import Struct, field
+
+from chatapp.protocol.ids import ChatId, MessageId, Seq
 from tests.chaos.history import (
     ClientHistory,
     Closed,
@@ -22,8 +24,6 @@ from tests.chaos.history import (
 from tests.chaos.index import ChatRows, Index
 from tests.chaos.violations import Fault, Violation
 
-from chatapp.protocol.ids import ChatId, MessageId, Seq
-
 _DELETED = None
 Told = dict[tuple[ChatId, Seq, FrameKind], Digest | MessageId | None]
 
@@ -34,7 +34,7 @@ def check_hearing(run: Run, index: Index) -> Iterator[Violation]:
     for history in run.histories:
         listener = _Listener(history, index, told)
         yield from listener.listen()
-        for chat_id, user_id in sorted(run.database.members):
+        for chat_id, user_id in sorted(run.database.members) if not history.live_only else ():
             if user_id == history.user_id and chat_id in listener.follows:
                 yield from listener.final_state(chat_id)
 
@@ -47,13 +47,11 @@ class _Follow(Struct):
     replaying: bool = False
     after: Seq = Seq(0)
     position: Seq = Seq(0)
-    """The highest that was heard live, or of the messages of the replay."""
+    """The highest that was heard."""
     frames: set[FrameKind] = field(default_factory=set)
     """Those heard at ``position``."""
-    change: Seq = Seq(0)
-    """The highest change of the replay."""
-    heard: set[tuple[bool, Seq]] = field(default_factory=set)
-    """Of the replay: whether a change, and its position."""
+    replayed: set[Seq] = field(default_factory=set)
+    """Positions heard in the replay."""
     known: dict[Seq, Digest | None] = field(default_factory=dict)
     """The content of each message after all that was heard; None: deleted."""
 
@@ -74,8 +72,8 @@ class _Listener:
                 case JoinSent():
                     follow = self.follows.setdefault(record.chat_id, _Follow())
                     follow.connection, follow.replaying = record.connection, True
-                    follow.after, follow.position, follow.change = record.after, record.after, record.after
-                    follow.frames, follow.heard = set(), set()
+                    follow.after = follow.position = record.after
+                    follow.frames, follow.replayed = set(), set()
                 case JoinAcked():
                     yield from self._replayed(record)
                 case JoinRefused():
@@ -93,10 +91,11 @@ class _Listener:
             yield self._violation(Fault.LEAKED, heard, "was not followed")
             return
         yield from self._content(heard)
-        if follow.replaying:
-            yield from self._in_replay(follow, heard)
-        else:
+        if not follow.replaying:
             yield from self._live(follow, heard)
+        yield from self._ascending(follow, heard)
+        if follow.replaying:
+            follow.replayed.add(heard.position)
         if heard.frame is FrameKind.DELETED:
             follow.known[heard.seq] = _DELETED
         elif heard.frame in (FrameKind.MESSAGE, FrameKind.UPDATED):
@@ -106,26 +105,11 @@ class _Listener:
         if heard.frame is FrameKind.MEMBER_REMOVED and heard.subject == self._history.user_id and not follow.replaying:
             follow.connection = 0
 
-    def _in_replay(self, follow: _Follow, heard: Heard) -> Iterator[Violation]:
-        """First the messages after the position, ascending; then the changes, ascending."""
-        if heard.position <= follow.after:
-            yield self._violation(Fault.DOUBLED, heard, f"was replayed after {follow.after}")
-        elif heard.frame.is_change:
-            if heard.position <= follow.change:
-                yield self._out_of_order(heard, follow.change, (True, heard.position) in follow.heard)
-            follow.change = max(follow.change, heard.position)
-        else:
-            if follow.change > follow.after:
-                yield self._violation(Fault.REORDERED, heard, "came after the changes of its replay")
-            yield from self._ascending(follow, heard, (False, heard.position) in follow.heard)
-        follow.heard.add((heard.frame.is_change, heard.position))
-
     def _live(self, follow: _Follow, heard: Heard) -> Iterator[Violation]:
         absence = self._index.absent_at(heard.chat_id, self._history.user_id, heard.position)
         if absence is not None:
             yield self._violation(Fault.LEAKED, heard, f"no member in {absence}")
         yield from self._skipped(follow, heard)
-        yield from self._ascending(follow, heard, repeated=False)
 
     def _skipped(self, follow: _Follow, heard: Heard) -> Iterator[Violation]:
         """A number that no row carries any more has no frame; a deleted message is told of as its deletion."""
@@ -138,10 +122,13 @@ class _Listener:
             if not _is_current(follow, row):
                 yield self._violation(Fault.LOST, heard, f"came without the change {row.changed_seq} before it")
 
-    def _ascending(self, follow: _Follow, heard: Heard, repeated: bool) -> Iterator[Violation]:
-        beside = heard.frame.is_system and heard.frame not in follow.frames
+    def _ascending(self, follow: _Follow, heard: Heard) -> Iterator[Violation]:
+        """In a replay as live; only the frames of one system row share a position."""
+        beside = heard.frame.is_system and follow.frames and heard.frame not in follow.frames
         if heard.position < follow.position or (heard.position == follow.position and not beside):
-            yield self._out_of_order(heard, follow.position, repeated or heard.position == follow.position)
+            repeated = heard.position in (follow.position, follow.after) or heard.position in follow.replayed
+            fault = Fault.DOUBLED if repeated else Fault.REORDERED
+            yield self._violation(fault, heard, f"came after {follow.position}")
         if heard.position > follow.position:
             follow.position, follow.frames = heard.position, set()
         follow.frames.add(heard.frame)
@@ -153,16 +140,15 @@ class _Listener:
             return
         who = self._history.client
         rows = self._index.chats.get(ack.chat_id, ChatRows())
-        if max(follow.position, follow.change) > max(ack.seq, follow.after):
+        if follow.position > max(ack.seq, follow.after):
             detail = f"{who} was replayed beyond the {ack.seq} of the ack"
             yield Violation(Fault.REORDERED, ack.chat_id, detail)
         for row in rows.sent_within(follow.after, ack.seq):
-            gone = row.deleted and row.changed_seq is not None and row.changed_seq <= ack.seq
-            if not gone and (False, row.seq) not in follow.heard:
+            if not row.deleted and row.seq not in follow.replayed:
                 detail = f"{who} was replayed {follow.after}..{ack.seq} without {row.seq}"
                 yield Violation(Fault.LOST, ack.chat_id, detail)
         for row in rows.changed_within(follow.after, ack.seq):
-            if (True, row.changed_seq) not in follow.heard and not _is_current(follow, row):
+            if row.changed_seq not in follow.replayed and not _is_current(follow, row):
                 detail = f"{who} was replayed {follow.after}..{ack.seq} without the change {row.changed_seq}"
                 yield Violation(Fault.LOST, ack.chat_id, detail)
         yield from self._replayed_outside(follow, ack)
@@ -172,7 +158,7 @@ class _Listener:
     def _replayed_outside(self, follow: _Follow, ack: JoinAcked) -> Iterator[Violation]:
         """Who is no member is replayed nothing; who is one again is replayed also what came in between."""
         absence = self._index.absent_at(ack.chat_id, self._history.user_id, ack.seq)
-        if absence is not None and any(position > absence[0] for _, position in follow.heard):
+        if absence is not None and any(position > absence[0] for position in follow.replayed):
             detail = f"{self._history.client} was replayed up to {ack.seq}, no member in {absence}"
             yield Violation(Fault.LEAKED, ack.chat_id, detail)
 
@@ -180,8 +166,8 @@ class _Listener:
         follow = self.follows.get(refusal.chat_id)
         if follow is None or follow.connection != refusal.connection:
             return
-        if refusal.code == "not_a_member" and follow.replaying and follow.heard:
-            detail = f"{self._history.client} heard {len(follow.heard)} frames of a join that was refused"
+        if refusal.code == "not_a_member" and follow.replaying and follow.replayed:
+            detail = f"{self._history.client} heard {len(follow.replayed)} frames of a join that was refused"
             yield Violation(Fault.LEAKED, refusal.chat_id, detail)
         follow.connection = 0
 
@@ -211,9 +197,6 @@ class _Listener:
             elif row.kind == "text" and known[row.seq] != (_DELETED if row.deleted else row.content):
                 detail = f"{self._history.client} has another state of {row.seq} than is kept"
                 yield Violation(Fault.LOST, chat_id, detail)
-
-    def _out_of_order(self, heard: Heard, highest: Seq, repeated: bool) -> Violation:
-        return self._violation(Fault.DOUBLED if repeated else Fault.REORDERED, heard, f"came after {highest}")
 
     def _violation(self, fault: Fault, heard: Heard, detail: str) -> Violation:
         where = f"{self._history.client}, connection {heard.connection}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from chatapp.protocol.ids import ChatId, MessageId, Seq, UserId
 from tests.chaos.history import (
     ChangeAcked,
     ChangeInvoked,
@@ -19,8 +20,6 @@ from tests.chaos.history import (
 )
 from tests.chaos.index import ChatRows, Index
 from tests.chaos.violations import Fault, Violation
-
-from chatapp.protocol.ids import ChatId, MessageId, Seq, UserId
 
 Nonce = tuple[UserId | None, str]
 

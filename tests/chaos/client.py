@@ -1,7 +1,7 @@
 """A client as the protocol wants it: it keeps positions and nonces, comes back anywhere, and repeats itself safely.
 
-It connects with ``?follow=none`` and joins each chat with ``after_seq``. A position counts only once the replay that
-led to it was acked: a replay gives messages before changes, so the highest number in half a replay says nothing.
+It connects with ``?follow=none`` and joins each chat with ``after_seq``, the highest position that it has heard of.
+That holds also when a replay was cut off half-way, for a replay ascends by position.
 """
 
 from __future__ import annotations
@@ -16,27 +16,6 @@ from typing import TypeVar
 
 import msgspec
 from msgspec import UNSET
-from tests.chaos.hearing import Positioned, heard
-from tests.chaos.history import (
-    ChangeAcked,
-    ChangeInvoked,
-    ChangeRefused,
-    ClientHistory,
-    Closed,
-    JoinAcked,
-    JoinRefused,
-    JoinSent,
-    Opened,
-    Record,
-    Reread,
-    ResyncTold,
-    SendAcked,
-    SendInvoked,
-    SendRefused,
-    digest,
-)
-from tests.chaos.outstanding import Change, ChatState, Outstanding, Refusal, Sent
-from tests.chaos.rest import RefusedError, Rest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
@@ -56,6 +35,28 @@ from chatapp.protocol.events import (
     System,
 )
 from chatapp.protocol.ids import ChatId, MessageId, Seq, UserId
+from tests.chaos.hearing import Positioned, heard
+from tests.chaos.history import (
+    ChangeAcked,
+    ChangeInvoked,
+    ChangeRefused,
+    ClientHistory,
+    Closed,
+    FrameKind,
+    JoinAcked,
+    JoinRefused,
+    JoinSent,
+    Opened,
+    Record,
+    Reread,
+    ResyncTold,
+    SendAcked,
+    SendInvoked,
+    SendRefused,
+    digest,
+)
+from tests.chaos.outstanding import Change, ChatState, Outstanding, Refusal, Sent
+from tests.chaos.rest import RefusedError, Rest
 
 _OPEN_TIMEOUT_S = 2.0
 _PING_S = 1.0
@@ -71,14 +72,29 @@ T = TypeVar("T")
 _decode = msgspec.json.Decoder(ServerEvent).decode
 
 
+class StartOverError(WebSocketException):
+    """The client leaves this connection and makes a new one."""
+
+
 class Client:
     """One user's device. ``run`` owns the connection and everything that goes with it."""
 
     def __init__(
-        self, name: str, user_id: UserId, token: str, gateways: Sequence[str], chats: Sequence[ChatId], seed: int
+        self,
+        name: str,
+        user_id: UserId,
+        token: str,
+        gateways: Sequence[str],
+        chats: Sequence[ChatId],
+        seed: int,
+        *,
+        live_only: bool = False,
     ) -> None:
-        """``chats``: those to follow. ``gateways``: ``host:port`` of each replica."""
-        self.history = ClientHistory(name, user_id)
+        """``chats``: those to follow. ``gateways``: ``host:port`` of each replica.
+
+        ``live_only``: it joins nothing, but follows what every connection follows that does not say otherwise.
+        """
+        self.history = ClientHistory(name, user_id, live_only)
         self.chats = {chat_id: ChatState() for chat_id in chats}
         self.token = token
         self.unexpected: dict[str, int] = {}
@@ -158,7 +174,7 @@ class Client:
     async def _connect(self) -> None:
         replica = self._rng.randrange(len(self._gateways))
         async with connect(
-            f"ws://{self._gateways[replica]}/ws?follow=none",
+            f"ws://{self._gateways[replica]}/ws{'' if self.history.live_only else '?follow=none'}",
             additional_headers={"Authorization": f"Bearer {self.token}"},
             compression=None,
             proxy=None,
@@ -190,7 +206,18 @@ class Client:
             state.live, state.connection, state.due, state.reread = False, 0, 0.0, None
         for sending in self._outstanding.values():
             sending.due = 0.0
+        if self.history.live_only:
+            for chat in ready.payload.chats:
+                self._follows_from(chat.chat_id, chat.last_seq)
         self._do_what_is_due()
+
+    def _follows_from(self, chat_id: ChatId, position: Seq) -> None:
+        """A connection that follows everything has, as it were, joined at the chat's position."""
+        state = self.chats.get(chat_id)
+        if state is not None:
+            state.live, state.connection, state.position = True, self._connection, position
+            self._record(JoinSent(_now(), self._connection, chat_id, position))
+            self._record(JoinAcked(_now(), self._connection, chat_id, position))
 
     def _closed(self, socket: ClientConnection) -> None:
         for state in self.chats.values():
@@ -216,7 +243,7 @@ class Client:
             if sending.due <= now:
                 self._attempt(sending)
         for chat_id, state in self.chats.items():
-            if not state.live and state.reread is None and state.due <= now:
+            if not (state.live or state.reread or self.history.live_only) and state.due <= now:
                 self._join(chat_id, state)
 
     def _attempt(self, sending: Outstanding) -> None:
@@ -256,7 +283,7 @@ class Client:
             case NewChat():
                 state = self.chats.get(event.payload.id)
                 if state is not None and not state.live:
-                    state.due = 0.0
+                    self._entered(state)
             case MessageSent() | MessageUpdated() | MessageDeleted() | System() | ChatUpdated() | MemberAdded():
                 self._on_heard(event)
             case MemberRemoved():
@@ -271,10 +298,21 @@ class Client:
         record = heard(event, _now(), self._connection)
         if record is None:
             return
-        self._record(record)
         state = self.chats.get(record.chat_id)
-        if state is not None and state.live:
+        if self.history.live_only and state is not None and not state.live:
+            # Followed again, for it became a member again.
+            if record.subject == self.history.user_id and record.frame is FrameKind.MEMBER_ADDED:
+                self._entered(state)
+            if record.frame is FrameKind.SYSTEM:
+                return
+        self._record(record)
+        if state is not None:
             state.position = max(state.position, record.position)
+
+    def _entered(self, state: ChatState) -> None:
+        if self.history.live_only:
+            raise StartOverError
+        state.due = 0.0
 
     def _on_ack(self, ack: Ack) -> None:
         ref, payload = _ref(ack), ack.payload

@@ -19,11 +19,11 @@ import asyncpg
 import httpx
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from tests.chaos.processes import ServerProcess, free_port
-from tests.chaos.proxy import FaultProxy
 
 from chatapp.embedded import launch
 from chatapp.protocol.ids import ChatId, Seq
+from tests.chaos.processes import ServerProcess, free_port
+from tests.chaos.proxy import FaultProxy
 
 _READY_S = 30.0
 _POLL_S = 0.05

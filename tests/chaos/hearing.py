@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from tests.chaos.history import FrameKind, Heard, digest
-
 from chatapp.protocol.events import (
     ChatUpdated,
     MemberAdded,
@@ -15,6 +13,7 @@ from chatapp.protocol.events import (
     MessageUpdated,
     System,
 )
+from tests.chaos.history import FrameKind, Heard, digest
 
 Positioned = MessageSent | MessageUpdated | MessageDeleted | System | ChatUpdated | MemberAdded | MemberRemoved
 

@@ -118,7 +118,7 @@ class Closed(_Record, frozen=True, gc=False, tag=True):
 
 
 class JoinSent(_Record, frozen=True, gc=False, tag=True):
-    """From here to its end, what is heard of the chat is the replay of what came after ``after``."""
+    """From here to its ack, what is heard of the chat is the replay of what came after ``after``, ascending."""
 
     connection: int
     chat_id: ChatId
@@ -199,6 +199,8 @@ class ClientHistory(Struct):
 
     client: ClientName
     user_id: UserId
+    live_only: bool = False
+    """It follows all chats from where they stand when it connects, and asks for nothing of what was before."""
     records: list[Record] = field(default_factory=list)
 
 

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from msgspec import Struct, field
-from tests.chaos.history import ChangeInvoked, Digest, FrameKind, Heard, MessageRow, Run, SendInvoked
 
 from chatapp.protocol.ids import ChatId, MessageId, Seq, UserId
+from tests.chaos.history import ChangeInvoked, Digest, FrameKind, Heard, MessageRow, Run, SendInvoked
 
 BEFORE_ALL = Seq(-1)
 BEYOND_ALL = Seq(2**63 - 1)

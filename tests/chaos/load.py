@@ -10,19 +10,22 @@ from collections import deque
 from typing import Self
 
 from msgspec import Struct
+
+from chatapp.protocol.ids import ChatId, Seq, UserId
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import ClientHistory, MembershipChanged
 from tests.chaos.outstanding import Sent
 from tests.chaos.rest import Rest
 
-from chatapp.protocol.ids import ChatId, Seq, UserId
-
 _KEPT = 20
 _EDIT_SHARE = 0.08
 _DELETE_SHARE = 0.04
 _FLAVOURS = ("plain", 'with "quotes" and \\ and \n a line', "žluťoučký kůň 🐎 שלום", "<b>&amp;</b>", "x" * 700)
 _REGISTER_AT_ONCE = 4
+_FLOOD_BYTES = 2_000_000
+_BIG_BYTES = 12_000
+_LIVE_ONLY_EVERY = 4
 
 
 class Size(Struct, frozen=True):
@@ -79,7 +82,10 @@ class Crowd:
                 self.membership.append(MembershipChanged(chat.id, user_id, True, Seq(-1), Seq(0)))
         for number, (user_id, token) in enumerate(users):
             seed = self._rng.randrange(2**32)
-            client = Client(f"c{number}", user_id, token, self._cluster.gateways, chats[user_id], seed)
+            live_only = number % _LIVE_ONLY_EVERY == 0
+            name = f"c{number}{' (live)' if live_only else ''}"
+            gateways = self._cluster.gateways
+            client = Client(name, user_id, token, gateways, chats[user_id], seed, live_only=live_only)
             self.clients.append(client)
             self._kept[client.history.client] = deque(maxlen=_KEPT)
             self._running.append(asyncio.create_task(client.run()))
@@ -135,6 +141,18 @@ class Crowd:
         outcome = await client.send(rng.choice(list(client.chats)), self.content(rng))
         if isinstance(outcome, Sent):
             self._kept[client.history.client].append(outcome)
+
+    async def flood(self, rng: random.Random) -> None:
+        """Two megabytes into one chat, from up to eight of its members at once."""
+        chat_id = rng.choice([chat_id for client in self.clients for chat_id in client.chats])
+        members = [client for client in self.clients if chat_id in client.chats][:8]
+
+        async def pour(client: Client) -> None:
+            for _ in range(_FLOOD_BYTES // _BIG_BYTES // len(members)):
+                self.sent += 1
+                await client.send(chat_id, f"{next(self._numbers)} {'x' * _BIG_BYTES}")
+
+        await asyncio.gather(*(pour(client) for client in members))
 
     async def change(self, client: Client, rng: random.Random) -> None:
         """Edit or delete one of the client's own messages, where it has any."""

@@ -46,7 +46,7 @@ class ChatState(Struct):
     """One chat, as the client has it."""
 
     position: Seq = Seq(0)
-    """Everything up to here was heard: the highest position of a finished replay or of a live frame."""
+    """Everything up to here was heard."""
     connection: int = 0
     """On which it is followed (or being joined)."""
     live: bool = False

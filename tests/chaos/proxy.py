@@ -13,6 +13,8 @@ from msgspec import Struct
 _CHUNK_BYTES = 64 * 1024
 _CONNECT_TIMEOUT_S = 2.0
 _SILENCE_LIMIT_S = 30.0
+_RECEIVE_BUFFER_BYTES = 64 * 1024
+"""Of the connections to the replica: what is not read is soon the replica's to keep."""
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -131,7 +133,7 @@ class FaultProxy:
         self._links[link] = asyncio.current_task()
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                server = await asyncio.open_connection("127.0.0.1", self._upstream_port, limit=_CHUNK_BYTES)
+                server = await self._connect()
             await link.carry((reader, writer), server)
         except (OSError, TimeoutError):
             pass  # the replica is away: the client sees its connection end
@@ -140,3 +142,14 @@ class FaultProxy:
         finally:
             writer.transport.abort()
             del self._links[link]
+
+    async def _connect(self) -> _Streams:
+        upstream = socket.socket()
+        try:
+            upstream.setblocking(False)
+            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+            await asyncio.get_running_loop().sock_connect(upstream, ("127.0.0.1", self._upstream_port))
+            return await asyncio.open_connection(sock=upstream, limit=_CHUNK_BYTES)
+        except BaseException:
+            upstream.close()
+            raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from msgspec import Struct
+
 from tests.chaos.history import (
     ChangeAcked,
     ClientHistory,

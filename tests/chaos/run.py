@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+
 from tests.chaos.checker import check
 from tests.chaos.cluster import DEFAULT_COMMAND, Cluster
 from tests.chaos.faults import FAULTS, Arena
@@ -106,10 +107,9 @@ async def _break(arena: Arena, options: Options) -> tuple[dict[str, int], list[s
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def inject(name: str) -> None:
-        act, _ = FAULTS[name]
         try:
             async with asyncio.timeout(_FAULT_PATIENCE_S):
-                await act(arena)
+                await FAULTS[name](arena)
         except Exception as error:  # noqa: BLE001  (a run reports what broke it, and ends as it should)
             failures.append(f"{name}: {error!r}")
         finally:
@@ -117,11 +117,13 @@ async def _break(arena: Arena, options: Options) -> tuple[dict[str, int], list[s
             gate.release()
 
     end = time.monotonic() + options.seconds
-    weights = [FAULTS[name][1] for name in options.only]
+    deck: list[str] = []
     async with asyncio.TaskGroup() as group:
         while time.monotonic() < end:
             await gate.acquire()
-            group.create_task(inject(arena.rng.choices(options.only, weights)[0]))
+            if not deck:
+                deck = arena.rng.sample(options.only, k=len(options.only))
+            group.create_task(inject(deck.pop()))
             pause_s = arena.rng.uniform(0.5, 1.5) * options.fault_interval_s
             await asyncio.sleep(max(0.0, min(pause_s, end - time.monotonic())))
     return dict(done), failures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.chaos.report import table
 from tests.chaos.run import Options, run
 

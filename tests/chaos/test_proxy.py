@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+
 from tests.chaos.proxy import FaultProxy
 
 

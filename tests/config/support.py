@@ -23,7 +23,7 @@ def from_yaml(directory: Path, text: str, **environ: str) -> Settings:
     return load(directory, environ)
 
 
-def problems_of(path: Path | None = None, **environ: str) -> dict[str, str]:
+def problems_of(path: Path | None = None, /, **environ: str) -> dict[str, str]:
     """What is wrong with these variables (and this file), by key."""
     with pytest.raises(ConfigError) as raised:
         load(path, environ)

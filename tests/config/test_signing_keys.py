@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import base64
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.config.support import BOTH, STRONG_KEY, from_environ, problems_of
 
 from chatapp.config.signing_keys import KeyFormatError, decode_key, weakness_of
-from tests.config.support import BOTH, STRONG_KEY, from_environ, problems_of
 
 PRODUCTION = {**BOTH, "CHATAPP_GENERAL__ENVIRONMENT": "production"}
 
@@ -59,7 +60,7 @@ def test_a_key_that_can_be_guessed_stops_the_start_in_production_only(text: str)
 
 @given(st.binary(min_size=32, max_size=32).filter(lambda key: len(set(key)) > 24))
 def test_a_random_key_is_not_called_weak(key: bytes) -> None:
-    steps = sum(abs(right - left) == 1 for left, right in zip(key, key[1:], strict=False))
+    steps = sum(abs(right - left) == 1 for left, right in pairwise(key))
     assert weakness_of(key) is None or steps > 16
 
 

@@ -26,7 +26,7 @@ pack = cast("Callable[[tuple[bytes, ...]], bytes]", hiredis.pack_command)
 """The bytes of one command. (hiredis 3.5 types its argument as a tuple of one.)"""
 
 
-class Refused(Exception):  # noqa: N818 - it is what happened
+class Refused(Exception):
     """The server answered and does not want us (yet): a wrong password, or it is still loading."""
 
 

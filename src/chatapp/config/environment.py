@@ -54,13 +54,16 @@ def _put_file(key: Key, variable: str, path: Path, given: Given) -> None:
     source = f"environment variable {variable}"
     try:
         with path.open("rb") as file:
-            text = file.read(_LARGEST_SECRET_BYTES).decode()
+            text = file.read(_LARGEST_SECRET_BYTES).decode().rstrip("\r\n")
     except OSError as error:
         given.problems.append(Problem(key.dotted, f"expected a readable file, found: {error.strerror}", source))
     except UnicodeDecodeError:
         given.problems.append(Problem(key.dotted, "expected a file in UTF-8, found other bytes", source))
     else:
-        _put(key, text.rstrip("\r\n"), source, given)
+        if text:
+            _put(key, text, source, given)
+        else:
+            given.problems.append(Problem(key.dotted, "expected a file that holds it, found nothing in it", source))
 
 
 def _is_foreign(name: str, value: str) -> bool:

@@ -12,7 +12,8 @@ from chatapp.config.keys import Key, sections
 from chatapp.config.problems import Problem
 
 FILE_NAME = "config.yaml"
-_NULL = "tag:yaml.org,2002:null"
+_STANDARD = "tag:yaml.org,2002:"
+_NULL = _STANDARD + "null"
 
 
 def find_file(path: Path | None, environ: Mapping[str, str], given: Given) -> Path | None:
@@ -106,9 +107,10 @@ class _Reader:
         self._given.put(key, value, self._source(node))
 
     def _texts(self, key: Key, node: yaml.Node) -> object:
-        if isinstance(node, yaml.ScalarNode):
+        """As they are written, unless they are something else."""
+        if _is_text(node):
             return split(node.value) if key.is_list else node.value
-        if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+        if isinstance(node, yaml.SequenceNode) and all(_is_text(item) for item in node.value):
             return [item.value for item in node.value]
         return self._value(node)
 
@@ -121,6 +123,11 @@ class _Reader:
 
     def _source(self, node: yaml.Node) -> str:
         return f"{self._path.name}, line {node.start_mark.line + 1}"
+
+
+def _is_text(node: yaml.Node) -> bool:
+    """With a tag of its own it is not: it may be a password that begins with ! and lacks its quotes."""
+    return isinstance(node, yaml.ScalarNode) and node.tag.startswith(_STANDARD)
 
 
 def split(text: str) -> list[str]:

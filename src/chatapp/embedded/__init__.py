@@ -15,7 +15,8 @@ What is held are ``flock`` locks, which the kernel lets go of when a process end
 state that could be stale: who holds a lock is alive, and a process id is only believed while its lock is held.
 
 ``services`` joins and leaves · ``postgres``, ``valkey`` one server each · ``daemon`` starts, finds and ends a server ·
-``launch`` the small program in between that detaches it · ``files`` private files, the signing key · ``errors``.
+``launch`` the small program in between that detaches it · ``access`` port and password · ``files`` private files and the
+signing key · ``errors``.
 """
 
 from chatapp.embedded.errors import ExtraNotInstalled, OwnServicesError

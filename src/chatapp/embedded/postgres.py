@@ -59,7 +59,7 @@ class Postgres:
         if self._access is None or not self._data.exists():
             self.stop()  # one that nobody can get into, or whose data was removed under it
         self.daemon.ensure_running(self._prepare, self._is_ready, START_TIMEOUT_S)
-        assert self._access is not None  # noqa: S101 - _prepare made it, or it was there
+        assert self._access is not None
         return f"postgresql://chatapp:{self._access.password}@127.0.0.1:{self._access.port}/chatapp"
 
     def stop(self) -> None:

@@ -119,9 +119,11 @@ class _Joined:
             return
         try:
             self._valkey.stop()
-            self._postgres.stop()
         finally:
-            fcntl.flock(self._users, fcntl.LOCK_UN)
+            try:
+                self._postgres.stop()
+            finally:
+                fcntl.flock(self._users, fcntl.LOCK_UN)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

@@ -41,7 +41,7 @@ class Valkey:
         if self._access is None:
             self.stop()  # one that nobody can get into
         self.daemon.ensure_running(self._prepare, self._is_ready, START_TIMEOUT_S)
-        assert self._access is not None  # noqa: S101 - _prepare made it, or it was there
+        assert self._access is not None
         return f"redis://:{self._access.password}@127.0.0.1:{self._access.port}/0"
 
     def stop(self) -> None:

@@ -137,7 +137,7 @@ class Connection:
         """Write a burst. False: the client reads too slowly and ``too_slow`` should follow."""
         if self.closing:
             return True
-        self.transport.send(burst)
+        self.transport.write(burst)
         return self.transport.backlog_bytes <= self._limits.backlog_bytes
 
     def reply(self, event: DirectEvent) -> None:

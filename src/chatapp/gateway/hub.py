@@ -53,6 +53,7 @@ class HubStats(Struct):
     malformed: int = 0
     deliveries: int = 0
     gaps: int = 0
+    slow: int = 0
 
 
 class Hub:
@@ -77,6 +78,10 @@ class Hub:
         """Told when the bus may have lost anything."""
         self.on_joined: Callable[[Envelope, Sequence[Connection]], None] = lambda envelope, connections: None
         """Told when a user with connections here became a member of a chat."""
+
+    async def listen(self) -> None:
+        """Subscribe to what every replica hears. Call it once the bus has been started."""
+        await self.subscribe([CONTROL])
 
     # -- connections ----------------------------------------------------------------------------------------------
 
@@ -245,6 +250,7 @@ class Hub:
                 slow.append(connection)
         self.stats.deliveries += len(audience.live) * len(burst.texts)
         for connection in slow:
+            self.stats.slow += 1
             connection.too_slow()
 
     def _apply(self, live: LiveRoom, envelope: Envelope) -> None:

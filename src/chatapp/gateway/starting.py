@@ -157,7 +157,7 @@ class Starting:
         for live, position in attach:
             self._following.attach(connection, live, position)
         if start.resume:
-            connection.enqueue(Resume(ResumePayload(dict(start.resume))))
+            connection.enqueue(Resume(ResumePayload({int(chat): int(seq) for chat, seq in start.resume.items()})))
 
 
 def refuse_to_start(connection: Connection) -> None:

@@ -39,7 +39,7 @@ def _header(length: int) -> bytes:
 class Transport(Protocol):
     """One socket, as the gateway sees it. No method blocks; after the end all of them do nothing."""
 
-    def send(self, burst: Burst) -> None:
+    def write(self, burst: Burst) -> None:
         """Write the frames, or keep them until the socket takes them."""
 
     @property
@@ -48,6 +48,13 @@ class Transport(Protocol):
 
     async def drained(self) -> None:
         """Return when the backlog is small (or the socket has ended)."""
+
+    @property
+    def hears_pongs(self) -> bool:
+        """Whether pongs reach the connection, so that silence means that the client is gone."""
+
+    def ping(self) -> None:
+        """Ask for a sign of life, where ``hears_pongs``."""
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Send a close frame; the socket ends when the client answers it, or after some seconds."""
@@ -89,7 +96,7 @@ class AsgiTransport:
         self._closing: tuple[int, str] | None = None
         self.ended = asyncio.Event()
 
-    def send(self, burst: Burst) -> None:
+    def write(self, burst: Burst) -> None:
         """Queue the frames."""
         if self._closing is not None or self.ended.is_set():
             return
@@ -104,6 +111,11 @@ class AsgiTransport:
         """Bytes that are queued."""
         return self._backlog
 
+    hears_pongs = False
+
+    def ping(self) -> None:
+        """The server's own keepalive pings; its pongs are not seen here."""
+
     async def drained(self) -> None:
         """Wait for the queue to get short."""
         await self._below.wait()
@@ -113,6 +125,11 @@ class AsgiTransport:
         if self._closing is None:
             self._closing = (code, reason)
             self._wake.set()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closing is not None
 
     def abort(self) -> None:
         """Drop what is queued and end. ASGI has no abort: the server notices when the endpoint returns."""

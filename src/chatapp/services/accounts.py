@@ -47,9 +47,7 @@ class Accounts:
         password = fields.password(password)
         display_name = fields.display_name(display_name)
         fields.done()
-        profile = await statements.insert(
-            self._database, username, await self._passwords.hash(password), display_name
-        )
+        profile = await statements.insert(self._database, username, await self._passwords.hash(password), display_name)
         return self._signed_in(profile, generation=0)
 
     async def login(self, username: str, password: str) -> SignedIn:
@@ -69,11 +67,15 @@ class Accounts:
         await self._revoking.revoke(actor)
 
     async def refresh(self, actor: Principal) -> str:
-        """Give a new token; the old one ends ``REFRESH_GRACE`` later. Raises ``InvalidToken`` for a deleted user."""
+        """Give a new token; the old one ends ``REFRESH_GRACE`` later.
+
+        Raises ``InvalidToken`` for a deleted user, and for a token that a new password has just ended elsewhere.
+        """
         generation = await statements.generation(self._database, actor.user_id)
         if generation is None:
             raise InvalidToken
-        self._revoking.check(actor)
+        if generation > actor.generation and not await self._revoking.was_spared(actor):
+            raise InvalidToken
         await self._revoking.revoke(actor, REFRESH_GRACE)
         token, _ = self._tokens.issue(actor.user_id, actor.username, generation)
         return token

@@ -51,9 +51,9 @@ class Fields:
     def chat_name(self, given: str, *, required: bool = True) -> str:
         """1 to 100 characters; a direct chat needs none."""
         name = given.strip()
-        if self._is_text("name", name) and self._has_length("name", name, 1 if required else 0, CHAT_NAME_MAX):
-            if required and is_blank(name):
-                self._wrong("name", "required")
+        fits = self._is_text("name", name) and self._has_length("name", name, int(required), CHAT_NAME_MAX)
+        if fits and required and is_blank(name):
+            self._wrong("name", "required")
         return name
 
     def member_ids_count(self, count: int) -> None:

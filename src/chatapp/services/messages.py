@@ -101,9 +101,7 @@ class Messages:
 
         With the position up to which that is everything. Who may hear it is the caller's to know.
         """
-        rows = await statements.between(
-            self._database, chat_id, start=start, after=after, upto=upto, limit=limit
-        )
+        rows = await statements.between(self._database, chat_id, start=start, after=after, upto=upto, limit=limit)
         envelopes = [changed(row) if is_change else sent(row) for row, is_change in rows]
         return envelopes, upto if len(envelopes) < limit else envelopes[-1].position
 

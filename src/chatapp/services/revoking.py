@@ -51,6 +51,10 @@ class Revoking:
         if self._revocations.is_revoked(principal):
             raise InvalidToken
 
+    async def was_spared(self, principal: Principal) -> bool:
+        """Whether no revocation by generation ends this token, asked of the database: more certain than ``check``."""
+        return await statements.spares(self._database, principal.user_id, principal.token_id, principal.generation)
+
     async def revoke(self, principal: Principal, delay: timedelta = _NOW) -> None:
         """End this token at all replicas, ``delay`` from now. Raises ``Unavailable``."""
         async with self._database.begin() as connection:

@@ -157,7 +157,7 @@ async def rename(connection: AsyncConnection, chat_id: ChatId, name: str) -> Non
 
 
 async def delete(connection: AsyncConnection, chat_ids: Sequence[ChatId]) -> None:
-    """Delete chats that are locked, with all that is in them. May take some seconds for a chat of a million messages."""
+    """Delete chats that are locked, with all that is in them. Takes seconds for a chat of a million messages."""
     if chat_ids:
         await connection.execute(_ALLOW_LONG_DELETION)
         await connection.execute(_DELETE, {"ids": list(chat_ids)})
@@ -169,7 +169,7 @@ async def concerning(connection: AsyncConnection, user_id: UserId) -> list[ChatI
 
 
 async def inherit(connection: AsyncConnection, chat_ids: Sequence[ChatId], creator_id: UserId) -> None:
-    """Pass those of the (locked) chats that this user created to the longest-standing admin, else member, else nobody."""
+    """Pass those of the (locked) chats that this user created to the longest-standing admin, else member."""
     await connection.execute(_INHERIT, {"ids": list(chat_ids), "creator_id": creator_id})
 
 

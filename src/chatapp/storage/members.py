@@ -171,9 +171,7 @@ async def membership(database: Database, user_id: UserId, chat_ids: list[ChatId]
     return {row.id: ChatPosition(row.id, row.last_seq, row.last_read_seq) for row in rows}
 
 
-async def joined_since(
-    database: Database, user_ids: list[UserId], since: datetime
-) -> list[tuple[UserId, ChatId, Seq]]:
+async def joined_since(database: Database, user_ids: list[UserId], since: datetime) -> list[tuple[UserId, ChatId, Seq]]:
     """The memberships of these users that began at or after ``since``, each with its first position.
 
     The times are the database's, of before the commit: ask with some seconds' overlap.
@@ -198,9 +196,7 @@ async def among(connection: AsyncConnection, chat_id: ChatId, user_ids: Sequence
     return set((await connection.execute(_AMONG, values)).scalars())
 
 
-async def insert(
-    connection: AsyncConnection, chat_id: ChatId, joined_at: datetime, new: Sequence[NewMember]
-) -> None:
+async def insert(connection: AsyncConnection, chat_id: ChatId, joined_at: datetime, new: Sequence[NewMember]) -> None:
     """Add members who are not members yet."""
     values = {
         "chat_id": chat_id,
@@ -222,9 +218,7 @@ async def chats_of(connection: AsyncConnection, user_id: UserId) -> list[ChatId]
     return list((await connection.execute(_CHATS_OF, {"user_id": user_id})).scalars())
 
 
-async def set_admin(
-    connection: AsyncConnection, pairs: Sequence[tuple[ChatId, UserId]], *, is_admin: bool
-) -> None:
+async def set_admin(connection: AsyncConnection, pairs: Sequence[tuple[ChatId, UserId]], *, is_admin: bool) -> None:
     """Give or take the role, to one member in each of the chats."""
     values = {
         "chat_ids": [chat_id for chat_id, _ in pairs],

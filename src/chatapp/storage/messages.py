@@ -149,9 +149,9 @@ async def between(
 ) -> list[tuple[MessageRow, bool]]:
     """What a client at position ``start`` has to hear of ``after < position <= upto``, ascending by position.
 
-    Each row with whether it stands for its change. Living messages sent after ``start`` come once, at their ``seq``, in
-    their newest state; older ones that changed, and all deleted ones, at their ``changed_seq``. A change that a later one
-    replaced has no row, so positions may be skipped, but breaking off after any row loses nothing.
+    Each row with whether it stands for its change. Living messages sent after ``start`` come once, at their ``seq``,
+    in their newest state; older ones that changed, and all deleted ones, at their ``changed_seq``. A change that a
+    later one replaced has no row, so positions may be skipped, but breaking off after any row loses nothing.
     """
     values = {"chat_id": chat_id, "start": start, "after": after, "upto": upto, "limit": limit}
     async with database.read() as connection:

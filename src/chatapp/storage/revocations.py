@@ -30,6 +30,14 @@ _RECENT = text(
     f"SELECT {_COLUMNS} FROM revocations "  # noqa: S608
     "WHERE created_at > now() - CAST(:window AS interval) ORDER BY id"
 )
+_SPARES = text(
+    """
+    SELECT NOT EXISTS (
+        SELECT 1 FROM revocations WHERE user_id = :user_id AND min_generation > :generation
+            AND except_token_id IS DISTINCT FROM :token_id
+    )
+    """
+)
 _PRUNE = text("DELETE FROM revocations WHERE expires_at < now() - interval '1 minute'")
 
 
@@ -77,6 +85,13 @@ async def recent(database: Database, window: timedelta) -> list[RevocationRow]:
     """Those written within the last ``window``, oldest first."""
     async with database.read() as connection:
         return [_row(row) for row in (await connection.execute(_RECENT, {"window": window})).all()]
+
+
+async def spares(database: Database, user_id: UserId, token_id: TokenId, generation: int) -> bool:
+    """Whether no row ends this token by its generation. Reads the whole table: for rare cases."""
+    values = {"user_id": user_id, "token_id": token_id, "generation": generation}
+    async with database.read() as connection:
+        return bool((await connection.execute(_SPARES, values)).scalar())
 
 
 async def prune(database: Database) -> None:

@@ -87,7 +87,7 @@ chats = Table(
     Column("creator_id", BigInteger, ForeignKey("users.id"), nullable=True),
     # "<lower user id>:<higher user id>" of a direct chat, so that a pair has one.
     Column("direct_key", Text, nullable=True, unique=True),
-    # The last position that was given out. Every message changes this row: it is in no index, so updates stay in the page.
+    # The last position that was given out. Every message changes it: it is in no index, so updates stay in the page.
     Column("last_seq", BigInteger, nullable=False, server_default="0"),
     _time("created_at"),
     _time("updated_at"),

@@ -1,8 +1,8 @@
 """The writer: all messages that wait are stored by one statement, so a busy replica commits in groups.
 
 While a group is under way the next one gathers; a lone sender waits for nobody. Within a chat the order of ``append``
-is the order of ``seq`` for messages of this replica. A chat that somebody else has locked (another replica writes to it,
-or a long transaction holds it) leaves the group for a lane of its own and holds up nobody else.
+is the order of ``seq`` for messages of this replica. A chat that somebody else has locked (another replica writes to
+it, or a long transaction holds it) leaves the group for a lane of its own and holds up nobody else.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ Committed = Callable[[Sequence[tuple[Append, Appended]]], None]
 
 
 class MessageWriter:
-    """One for each replica. ``committed`` is called with what was newly stored, in order, before anybody is answered."""
+    """One for each replica. ``committed`` is told what was newly stored, in order, before anybody is answered."""
 
     def __init__(self, database: Database, committed: Committed, limits: WriterLimits | None = None) -> None:
         self._database = database

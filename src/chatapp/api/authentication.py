@@ -1,0 +1,50 @@
+"""Who is asking: ``Authorization: Bearer <token>`` to a ``Principal``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from chatapp.auth.principal import Principal
+from chatapp.auth.tokens import Tokens
+from chatapp.errors import Unauthenticated
+from chatapp.services.revoking import Revoking
+
+ANONYMOUS = "anonymous"
+"""In a handler's ``opt``: may be called without a token."""
+
+Call = Request[Principal, Any, State]
+"""A request whose ``user`` is the principal."""
+
+
+class Authentication(ASGIMiddleware):
+    """Refuses what has no valid token, unless the handler is open to everybody."""
+
+    exclude_opt_key = ANONYMOUS
+
+    def __init__(self, tokens: Tokens, revoking: Revoking) -> None:
+        self._tokens = tokens
+        self._revoking = revoking
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Set ``scope["user"]``. Raises ``Unauthenticated``."""
+        if scope.get("method") != "OPTIONS":
+            principal = self._tokens.verify(bearer_token(scope))
+            self._revoking.check(principal)
+            scope["user"] = principal
+        await next_app(scope, receive, send)
+
+
+def bearer_token(scope: Scope) -> str:
+    """The token of the ``Authorization`` header. Raises ``Unauthenticated``."""
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not given:
+        raise Unauthenticated("missing authorization header", code="missing_authorization_header")
+    scheme, _, token = given[0].decode("latin-1").partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer" or not token or " " in token:
+        raise Unauthenticated("invalid authorization header format", code="invalid_authorization_header")
+    return token

@@ -1,0 +1,72 @@
+"""What the application is made of, handed over by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+from litestar import Litestar
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+
+from chatapp.auth.tokens import Tokens
+from chatapp.services.accounts import Accounts
+from chatapp.services.chats import Chats
+from chatapp.services.members import Members
+from chatapp.services.messages import Messages
+from chatapp.services.revoking import Revoking
+from chatapp.services.users import Users
+
+Rate = Literal["login", "register", "send"]
+
+
+class RateLimits(Protocol):
+    """Bounds how often somebody may do something."""
+
+    async def spend(self, rate: Rate, who: str) -> None:
+        """Count one. ``who`` is an address (login, register) or a user's id (send). Raises ``RateLimited``."""
+
+
+class NoRateLimits:
+    """As often as anybody likes."""
+
+    async def spend(self, rate: Rate, who: str) -> None:
+        """Count nothing."""
+
+
+class Probe(Struct, frozen=True):
+    """One thing that readiness depends on."""
+
+    check: Callable[[], Awaitable[float]]
+    """Seconds for one round trip, within 2 s. Raises ``Unavailable``."""
+    required: bool = True
+    """Whether the replica is of no use without it; else it is only reported."""
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """Everything that routes need. The owner starts and ends what is in it, in ``lifespan`` or around the server."""
+
+    accounts: Accounts
+    users: Users
+    chats: Chats
+    members: Members
+    messages: Messages
+    tokens: Tokens
+    revoking: Revoking
+    registry: CollectorRegistry
+    probes: Mapping[str, Probe]
+    draining: Callable[[], bool] = lambda: False
+    """Whether this replica is about to stop and wants no new clients."""
+    rate_limits: RateLimits = NoRateLimits()
+    body_bytes: int = 1048576
+    """A longer body is answered with 413."""
+    body_timeout_s: float = 30.0
+    """A body that takes longer to arrive is answered with 408."""
+    allowed_origins: Sequence[str] = ("*",)
+    openapi: bool = True
+    """Serve the description of the interface, and its page, at ``/schema``."""
+    handlers: Sequence[ControllerRouterHandler] = ()
+    """Further handlers beside these routes, without their authentication: the sockets, the web client."""
+    lifespan: Sequence[Callable[[Litestar], AbstractAsyncContextManager[None]]] = ()

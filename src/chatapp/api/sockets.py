@@ -1,0 +1,216 @@
+"""The socket's handshake: who may open one, and how it becomes a connection of the gateway. Plain ASGI, no framework.
+
+What is refused is answered in HTTP before the upgrade (the ASGI extension ``websocket.http.response``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from msgspec import Struct
+
+from chatapp.auth.principal import Principal
+from chatapp.errors import InvalidToken
+from chatapp.gateway.gateway import Gateway
+from chatapp.gateway.transport import AsgiTransport
+from chatapp.gateway.wire import TAKE_OVER
+from chatapp.protocol.codes import CloseCode
+from chatapp.protocol.ids import MAX_INT64, ChatId, Seq
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+SUBPROTOCOL = "chatapp.v1"
+PATHS = ("/ws", "/api/v1/ws")
+RESUME_LIMIT = 500
+
+
+class Refusal(Exception):
+    """The handshake is answered with this status instead of an upgrade."""
+
+    def __init__(self, status: int, error: str, code: str, retry_after_s: int | None = None) -> None:
+        super().__init__(error)
+        self.status = status
+        self.body = json.dumps({"error": error, "code": code}).encode()
+        self.retry_after_s = retry_after_s
+
+
+class Handshake(Struct, frozen=True):
+    """A request that may become a connection."""
+
+    principal: Principal
+    subprotocol: str | None
+    follows_all: bool
+    resume: Mapping[ChatId, Seq]
+
+
+class Sockets:
+    """The ASGI application for ``websocket`` scopes."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        authenticate: Callable[[str], Principal],
+        *,
+        allowed_origins: Collection[str],
+        frame_bytes: int,
+        backlog_bytes: int,
+    ) -> None:
+        self._gateway = gateway
+        self._authenticate = authenticate
+        self._allowed_origins = frozenset(allowed_origins)
+        self._frame_bytes = frame_bytes
+        self._backlog_bytes = backlog_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one handshake, and under a server without ``TAKE_OVER`` serve the connection to its end."""
+        try:
+            handshake = self._examine(scope)
+        except Refusal as refusal:
+            await _refuse(scope, receive, send, refusal)
+            return
+        await receive()
+        accept: dict[str, Any] = {"type": "websocket.accept"}
+        if handshake.subprotocol is not None:
+            accept["subprotocol"] = handshake.subprotocol
+        await send(accept)
+        take_over = scope.get("extensions", {}).get(TAKE_OVER)
+        if take_over is None:
+            await self._serve(handshake, receive, send)
+            return
+        transport = take_over.__self__
+        connection = self._gateway.accept(
+            handshake.principal, transport, follows_all=handshake.follows_all, resume=handshake.resume
+        )
+        take_over(connection, self._frame_bytes)
+
+    # -- the handshake --------------------------------------------------------------------------------------------
+
+    def _examine(self, scope: Scope) -> Handshake:
+        """Whether this request may become a connection. Raises ``Refusal``."""
+        if scope["path"] not in PATHS:
+            raise Refusal(404, "not found", "not_found")
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._check_origin(headers.get(b"origin"))
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+        offered: list[str] = list(scope.get("subprotocols", ()))
+        token = _token(query, headers, offered)
+        if not token:
+            raise Refusal(401, "missing token", "missing_token")
+        try:
+            principal = self._authenticate(token)
+        except InvalidToken as error:
+            raise Refusal(401, error.error, error.code) from None
+        if self._gateway.draining:
+            raise Refusal(503, "this replica is draining", "draining", 1)
+        if not self._gateway.has_room_for(principal.user_id):
+            raise Refusal(429, "too many connections", "too_many_connections", 5)
+        follow = query.get("follow", ["all"])[-1]
+        if follow not in ("all", "none"):
+            raise Refusal(400, "follow is all or none", "validation_failed")
+        return Handshake(
+            principal=principal,
+            subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
+            follows_all=follow == "all",
+            resume=_resume(query.get("resume", [""])[-1]),
+        )
+
+    def _check_origin(self, origin: bytes | None) -> None:
+        """Browsers say where a page comes from, and nobody else has to (RFC 6455 section 10.2)."""
+        if origin is None or "*" in self._allowed_origins:
+            return
+        text = origin.decode("latin-1").lower()
+        if text in self._allowed_origins or urlsplit(text).netloc in self._allowed_origins:
+            return
+        raise Refusal(403, "origin not allowed", "origin_not_allowed")
+
+    # -- without a protocol of ours -------------------------------------------------------------------------------
+
+    async def _serve(self, handshake: Handshake, receive: Receive, send: Send) -> None:
+        """The connection over plain ASGI: one task reads, one writes."""
+
+        async def send_text(text: str) -> None:
+            await send({"type": "websocket.send", "text": text})
+
+        async def send_close(code: int, reason: str) -> None:
+            await send({"type": "websocket.close", "code": code, "reason": reason})
+
+        transport = AsgiTransport(send_text, send_close, drained_bytes=self._backlog_bytes // 4)
+        connection = self._gateway.accept(
+            handshake.principal, transport, follows_all=handshake.follows_all, resume=handshake.resume
+        )
+        writer = asyncio.get_running_loop().create_task(transport.run())
+        reader = asyncio.get_running_loop().create_task(self._read(connection.receive, transport, receive))
+        try:
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            if not writer.done() and transport.is_closing:
+                await asyncio.wait((writer,), timeout=5.0)
+        finally:
+            for task in (reader, writer):
+                task.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+            connection.ended()
+
+    async def _read(self, take: Callable[[bytes], None], transport: AsgiTransport, receive: Receive) -> None:
+        while True:
+            await transport.readable()
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is None:
+                transport.close(CloseCode.UNSUPPORTED, "text frames only")
+                return
+            data = text.encode()
+            if len(data) > self._frame_bytes:
+                transport.close(CloseCode.TOO_LARGE, "frame too large")
+                return
+            take(data)
+
+
+def _token(query: Mapping[str, list[str]], headers: Mapping[bytes, bytes], offered: list[str]) -> str | None:
+    """From ``?token=``, ``Authorization: Bearer``, or a subprotocol ``bearer.<token>``, in this order."""
+    if "token" in query:
+        return query["token"][-1]
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    for protocol in offered:
+        if protocol.startswith("bearer."):
+            return protocol.removeprefix("bearer.")
+    return None
+
+
+def _resume(text: str) -> dict[ChatId, Seq]:
+    """``<chat>:<seq>,…``"""  # noqa: D400
+    positions: dict[ChatId, Seq] = {}
+    if not text:
+        return positions
+    for part in text.split(","):
+        chat, _, seq = part.partition(":")
+        if not (_is_number(chat) and _is_number(seq)) or len(positions) >= RESUME_LIMIT or int(chat) == 0:
+            raise Refusal(400, "resume is a list of <chat>:<seq>, at most 500", "validation_failed")
+        positions[ChatId(int(chat))] = Seq(int(seq))
+    return positions
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_INT64
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
+    """Answer in HTTP, or close where the server cannot (then the client sees a 403)."""
+    await receive()
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    if refusal.retry_after_s is not None:
+        headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
+    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": refusal.body})

@@ -1,0 +1,46 @@
+"""A replica's parts as the api wants them."""
+
+from __future__ import annotations
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+
+from chatapp.api.parts import Parts, Probe
+from chatapp.app.replica import Replica
+
+
+def parts_of(replica: Replica) -> Parts:
+    """What the routes need of this replica."""
+    limits = replica.settings.limits
+    return Parts(
+        accounts=replica.accounts,
+        users=replica.users,
+        chats=replica.chats,
+        members=replica.members,
+        messages=replica.messages,
+        tokens=replica.tokens,
+        revoking=replica.revoking,
+        registry=replica.registry,
+        probes={"postgres": Probe(replica.probe_database), "redis": Probe(replica.probe_bus, required=False)},
+        draining=lambda: replica.gateway.draining,
+        body_bytes=limits.body_bytes,
+        allowed_origins=limits.allowed_origins,
+        handlers=[_sockets_health(replica)],
+    )
+
+
+def _sockets_health(replica: Replica) -> HTTPRouteHandler:
+    @get("/ws/health", summary="Sockets of this replica", tags=["health"], opt={"exclude_from_auth": True})
+    async def sockets_health() -> dict[str, object]:
+        users, rooms = len(replica.hub.users), len(replica.hub.rooms)
+        return {
+            "websocket": {
+                "connected_users": users,
+                "active_rooms": rooms,
+                "connections": len(replica.hub.connections),
+                "status": "healthy",
+            },
+            "message": f"{users} users connected, {rooms} rooms active",
+        }
+
+    return sockets_health

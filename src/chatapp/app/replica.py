@@ -1,0 +1,244 @@
+"""One replica: everything built once, in the order of the house from the ground up, and the tasks that keep it going."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from chatapp.app.metrics import ReplicaCollector, registry
+from chatapp.auth.keys import Keyring, SigningKey
+from chatapp.auth.passwords import Passwords
+from chatapp.auth.principal import Principal
+from chatapp.auth.revocations import Revocations
+from chatapp.auth.tokens import Tokens
+from chatapp.bus.redis import RedisBus
+from chatapp.config import Settings
+from chatapp.errors import Unavailable
+from chatapp.gateway.commands import Commands
+from chatapp.gateway.connection import ConnectionLimits
+from chatapp.gateway.following import Following
+from chatapp.gateway.gateway import Gateway, GatewayLimits
+from chatapp.gateway.heartbeat import Heartbeat
+from chatapp.gateway.hub import Hub
+from chatapp.gateway.repair import Repair
+from chatapp.gateway.starting import Starting
+from chatapp.services.accounts import Accounts
+from chatapp.services.chats import Chats
+from chatapp.services.members import Members
+from chatapp.services.messages import Messages, announce
+from chatapp.services.publisher import Publisher
+from chatapp.services.revoking import Revoking
+from chatapp.services.signals import Signals
+from chatapp.services.users import Users
+from chatapp.storage import epochs
+from chatapp.storage.engine import Database, PoolSettings
+from chatapp.storage.writer import MessageWriter
+
+_log = logging.getLogger(__name__)
+
+POLL_S = 0.9
+"""How often revocations are read from PostgreSQL: within a second they hold everywhere, also without the bus."""
+PRUNE_S = 60.0
+
+
+class Replica:
+    """Built within a running loop; ``run`` is its life."""
+
+    def __init__(self, settings: Settings, key: bytes, database: Database, bus: RedisBus, epoch: str) -> None:
+        self.settings = settings
+        limits, delivery, auth = settings.limits, settings.delivery, settings.auth
+        clock = asyncio.get_running_loop().time
+        lifetime_s = auth.token_expiration * 3600
+
+        self.database = database
+        self.bus = bus
+        self.epoch = epoch
+        self.tokens = Tokens(Keyring(SigningKey(key), [SigningKey(old) for old in auth.old_signing_keys()]), lifetime_s)
+        self.passwords = Passwords(
+            auth.argon2_time_cost, auth.argon2_memory_kib, auth.argon2_parallelism, auth.argon2_queue
+        )
+        self.revocations = Revocations(lambda: datetime.now(UTC))
+
+        publisher = Publisher(bus)
+        self.writer = MessageWriter(database, lambda stored: announce(publisher, stored))
+        self.revoking = Revoking(database, self.revocations, publisher)
+        self.accounts = Accounts(database, self.passwords, self.tokens, self.revoking)
+        self.users = Users(
+            database,
+            self.passwords,
+            self.revoking,
+            publisher,
+            token_lifetime_s=lifetime_s,
+        )
+        self.chats = Chats(database, publisher)
+        self.members = Members(database, publisher)
+        self.messages = Messages(database, self.writer, publisher, limits.content_bytes)
+
+        self.hub = Hub(bus, clock)
+        self.following = Following(
+            self.hub,
+            database,
+            self.messages,
+            replay_limit=delivery.replay_limit,
+            rooms_per_connection=limits.rooms_per_connection,
+        )
+        self.repair = Repair(
+            self.hub,
+            bus,
+            database,
+            self.messages,
+            self.following,
+            clock,
+            gap_wait_s=delivery.gap_wait_ms / 1000,
+            interval_s=delivery.repair_interval_s,
+        )
+        self.starting = Starting(
+            self.hub,
+            self.following,
+            database,
+            heartbeat_s=delivery.heartbeat_s,
+            rooms_per_connection=limits.rooms_per_connection,
+            epoch=epoch,
+        )
+        self.gateway = Gateway(
+            self.hub,
+            self.starting,
+            Commands(self.messages, self.chats, Signals(publisher), self.following),
+            self.revocations,
+            clock,
+            GatewayLimits(limits.connections, limits.connections_per_user),
+            ConnectionLimits(limits.backlog_bytes, limits.commands_in_flight, limits.rooms_per_connection),
+        )
+        self.heartbeat = Heartbeat(self.hub, self.gateway, clock, delivery.heartbeat_s)
+
+        self.hub.on_control = self.revoking.hear
+        self.hub.on_missing = self.repair.gap
+        self.hub.on_interrupted = self.repair.interrupted
+        self.hub.on_joined = self.following.joined
+        self.revoking.subscribe(self.gateway.revoked)
+        self.repair.on_regression = self._went_back
+
+        self.registry = registry(
+            ReplicaCollector(self.hub, self.writer, bus, self.following, self.repair, self.heartbeat, self.passwords)
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._went_back_task: asyncio.Task[None] | None = None
+
+    def authenticate(self, token: str) -> Principal:
+        """Whose token this is. Raises ``InvalidToken``."""
+        principal = self.tokens.verify(token)
+        self.revoking.check(principal)
+        return principal
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start what has a life of its own, and end it in the opposite order."""
+        await self.bus.start(self.hub)
+        await self.hub.listen()
+        await self.revoking.load()
+        self.writer.start()
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self.repair.run(), name="repair"),
+            loop.create_task(self.heartbeat.run(), name="heartbeat"),
+            loop.create_task(self._every(POLL_S, self._poll), name="revocations"),
+            loop.create_task(self._every(PRUNE_S, self._prune), name="prune"),
+        ]
+        try:
+            yield
+        finally:
+            await self.writer.close()
+            await self.bus.flush(2.0)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for part in (self.starting, self.following, self.repair, self.gateway):
+                await part.close()
+            await self.bus.close()
+            self.passwords.close()
+            await self.database.close()
+
+    async def drain(self) -> None:
+        """Be not ready, store and ack what the writer holds, and send everybody elsewhere."""
+        self.gateway.draining = True
+        await self.gateway.drain(self.settings.delivery.drain_s)
+
+    # -- probes ---------------------------------------------------------------------------------------------------
+
+    async def probe_database(self) -> float:
+        """Seconds for a round trip. Raises ``Unavailable`` when it is away or takes no writes."""
+        async with asyncio.timeout(2.0):
+            seconds, writable = await epochs.ping(self.database)
+        if not writable:
+            raise Unavailable("the database is read-only")
+        return seconds
+
+    async def probe_bus(self) -> float:
+        """Seconds for a round trip. Raises ``Unavailable``."""
+        if not self.bus.status.connected:
+            raise Unavailable("the bus is away")
+        return await self.bus.ping()
+
+    # -- tasks ----------------------------------------------------------------------------------------------------
+
+    async def _every(self, interval_s: float, act: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await act()
+            except Unavailable:
+                _log.debug("the database is away")
+            except Exception:
+                _log.exception("a periodic task failed")
+
+    async def _poll(self) -> None:
+        await self.revoking.poll()
+        self.gateway.check_revocations()
+
+    async def _prune(self) -> None:
+        self.tokens.prune()
+        await self.revoking.prune()
+        epoch = await epochs.recognise(self.database)
+        if epoch != self.epoch:
+            self._begin_epoch(epoch)
+
+    def _went_back(self) -> None:
+        """PostgreSQL knows less than was delivered: begin another epoch, and let everybody start over."""
+        if self._went_back_task is None or self._went_back_task.done():
+            self._went_back_task = asyncio.get_running_loop().create_task(self._start_over())
+
+    async def _start_over(self) -> None:
+        try:
+            epoch = await epochs.recognise(self.database)
+            if epoch == self.epoch:
+                epoch = await epochs.begin_another(self.database, self.epoch)
+        except Unavailable:
+            return
+        self._begin_epoch(epoch)
+
+    def _begin_epoch(self, epoch: str) -> None:
+        if epoch != self.epoch:
+            _log.warning("the database went back in time: all clients start over")
+            self.epoch = self.starting.epoch = epoch
+            self.gateway.start_over()
+
+
+async def build(settings: Settings, key: bytes) -> Replica:
+    """A replica over the configured PostgreSQL and Redis. Raises ``Unavailable`` when PostgreSQL is."""
+    postgres = settings.postgres_db
+    database = Database(
+        postgres.sqlalchemy_url(),
+        PoolSettings(
+            size=postgres.pool_size,
+            timeout_s=postgres.pool_timeout_s,
+            statement_timeout_ms=postgres.statement_timeout_ms,
+            lock_timeout_ms=postgres.lock_timeout_ms,
+            pgbouncer=postgres.pgbouncer,
+        ),
+        dict(postgres.connect_args()),
+    )
+    epoch = await epochs.recognise(database)
+    return Replica(settings, key, database, RedisBus.from_url(settings.redis.connection_url()), epoch)

@@ -1,0 +1,182 @@
+"""A host's processes: own services if none are configured, migrations, and one or several replicas on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import msgspec
+import uvicorn
+import uvloop
+from sqlalchemy.exc import SQLAlchemyError
+from uvicorn.supervisors import ChangeReload
+
+from chatapp.app import logs
+from chatapp.app.replica import build
+from chatapp.app.server import Application, Server, uvicorn_config
+from chatapp.config import Secret, Settings
+from chatapp.embedded import ExtraNotInstalled, OwnServices, OwnServicesError, signing_key
+from chatapp.errors import Unavailable
+from chatapp.storage import migrate
+
+_log = logging.getLogger(__name__)
+
+STARTUP_S = 30.0
+"""How long a start waits for PostgreSQL."""
+WORKER_STOP_S = 40.0
+
+
+def serve(settings: Settings, *, start_dir: Path, workers: int = 1, reload: bool = False) -> int:
+    """Serve until a signal comes. Returns the exit status: 0, or 1 when the service could not start."""
+    logs.configure(settings.logger.log_level, settings.logger.format)
+    with ExitStack() as stack:
+        try:
+            if settings.has_own_services:
+                settings = stack.enter_context(_with_own_services(settings, start_dir))
+            key = settings.auth.signing_key() or signing_key(start_dir)
+            listening = stack.enter_context(_listen(settings))
+            uvloop.run(_migrate(settings))
+        except (ExtraNotInstalled, OwnServicesError, OSError, Unavailable, SQLAlchemyError) as error:
+            reason = getattr(error, "orig", None) or error
+            print(f"error: the service could not start: {reason}", file=sys.stderr)  # noqa: T201
+            return 1
+        scheme = "https" if settings.general.tls_cert_file else "http"
+        port = listening.getsockname()[1]
+        host = "127.0.0.1" if settings.general.host in ("0.0.0.0", "::") else settings.general.host  # noqa: S104
+        _log.info("chatapp listens on %s://%s:%d", scheme, host, port)
+        work = partial(_work, settings, key)
+        if reload:
+            return _reload(work, listening)
+        if workers > 1:
+            return _supervise(work, listening, workers)
+        return work([listening])
+
+
+@contextmanager
+def _with_own_services(settings: Settings, start_dir: Path) -> Iterator[Settings]:
+    _log.warning("neither a database nor a Redis is configured: running PostgreSQL and Valkey in %s", ".chatapp/")
+    with OwnServices(start_dir) as endpoints:
+        yield msgspec.structs.replace(
+            settings,
+            postgres_db=msgspec.structs.replace(settings.postgres_db, url=Secret(endpoints.database_url)),
+            redis=msgspec.structs.replace(settings.redis, url=Secret(endpoints.redis_url)),
+        )
+
+
+@contextmanager
+def _listen(settings: Settings) -> Iterator[socket.socket]:
+    """The port, taken before anything else is done, so that a second start fails early."""
+    host = settings.general.host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, settings.general.port))
+        except OSError as error:
+            raise OSError(f"port {settings.general.port} cannot be used: {error.strerror}") from None
+        listening.set_inheritable(True)
+        yield listening
+
+
+async def _migrate(settings: Settings) -> None:
+    """Bring the schema up to date, waiting a while for a PostgreSQL that starts beside us."""
+    deadline = asyncio.get_running_loop().time() + STARTUP_S
+    while True:
+        try:
+            await migrate.upgrade(settings.postgres_db.sqlalchemy_url(), dict(settings.postgres_db.connect_args()))
+        except (OSError, SQLAlchemyError):
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.5)
+        else:
+            return
+
+
+def _work(settings: Settings, key: bytes, sockets: Sequence[socket.socket] | None = None) -> int:
+    """One replica, to its end."""
+    logs.configure(settings.logger.log_level, settings.logger.format)
+    # A process that was spawned beside others starts with the default handlers: uvicorn sets its own.
+    return uvloop.run(_replica(settings, key, list(sockets or ())))
+
+
+async def _replica(settings: Settings, key: bytes, sockets: list[socket.socket]) -> int:
+    replica = await build(settings, key)
+    async with replica.running():
+        server = Server(uvicorn_config(settings, Application(replica)), replica)
+        with server.capture_signals():
+            # uvicorn raises the captured signals again at the end of this block, for whoever embeds it.
+            await server._serve(sockets)
+            server._captured_signals.clear()
+        return 0 if server.started else 1
+
+
+# -- several processes ------------------------------------------------------------------------------------------------
+
+
+def _reload(work: partial[int], listening: socket.socket) -> int:
+    config = uvicorn.Config(
+        "chatapp.app:serve", reload=True, reload_dirs=[str(Path(__file__).parents[1])], log_config=None
+    )
+    ChangeReload(config, target=partial(_reloaded, work), sockets=[listening]).run()
+    return 0
+
+
+def _reloaded(work: partial[int], sockets: list[socket.socket]) -> None:
+    work(sockets)
+
+
+def _supervise(work: partial[int], listening: socket.socket, count: int) -> int:
+    """Keep ``count`` processes alive until a signal comes; they share the listening socket."""
+    stop = threading.Event()
+    at_once = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        (at_once if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    context = multiprocessing.get_context("spawn")
+
+    def spawn() -> SpawnProcess:
+        process = context.Process(target=_worker, args=(work, listening))
+        process.start()
+        return process
+
+    processes = [spawn() for _ in range(count)]
+    delay_s = 0.5
+    while not stop.wait(0.5):
+        for at, process in enumerate(processes):
+            if process.is_alive():
+                continue
+            _log.error("a worker ended with status %s: starting another", process.exitcode)
+            if stop.wait(delay_s):
+                break
+            delay_s = min(delay_s * 2, 10.0)
+            processes[at] = spawn()
+        else:
+            delay_s = 0.5 if all(process.is_alive() for process in processes) else delay_s
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        waited = 0.0
+        while process.is_alive() and waited < WORKER_STOP_S and not at_once.is_set():
+            process.join(0.2)
+            waited += 0.2
+        if process.is_alive():
+            process.kill()
+        process.join()
+    return 0
+
+
+def _worker(work: partial[int], listening: socket.socket) -> None:
+    sys.exit(work([listening]))

@@ -1,0 +1,110 @@
+"""uvicorn around one replica: an ASGI application, and a server that drains before it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from chatapp.api.routes import build as build_api
+from chatapp.api.sockets import Sockets
+from chatapp.app.parts import parts_of
+from chatapp.app.replica import Replica
+from chatapp.config import Settings
+from chatapp.gateway.wire import WireProtocol
+
+_log = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Application:
+    """ASGI: sockets go to the gateway's door, everything else to Litestar. The replica's life is the server's to run."""
+
+    def __init__(self, replica: Replica) -> None:
+        limits = replica.settings.limits
+        self._http = build_api(parts_of(replica))
+        self._sockets = Sockets(
+            replica.gateway,
+            replica.authenticate,
+            allowed_origins=limits.allowed_origins,
+            frame_bytes=limits.frame_bytes,
+            backlog_bytes=limits.backlog_bytes,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] == "websocket":
+            await self._sockets(scope, receive, send)
+        else:
+            await self._http(scope, receive, send)  # type: ignore[arg-type]
+
+
+def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Config:
+    """How uvicorn serves: see the reasons beside each setting."""
+    general = settings.general
+    return uvicorn.Config(
+        application,
+        host=general.host,
+        port=general.port,
+        loop="uvloop",
+        http="httptools",
+        ws=WireProtocol,
+        ws_per_message_deflate=False,  # every event would be compressed for every client
+        ws_max_size=settings.limits.frame_bytes,
+        ws_ping_interval=None,  # the gateway's own heartbeat, which hears frames as well as pongs
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=True,
+        proxy_headers=True,
+        forwarded_allow_ips=list(general.trusted_proxies),
+        timeout_keep_alive=75,  # longer than a proxy keeps an idle connection
+        timeout_graceful_shutdown=5,
+        backlog=4096,
+        ssl_certfile=general.tls_cert_file,
+        ssl_keyfile=general.tls_key_file,
+    )
+
+
+class Server(uvicorn.Server):
+    """Drains on the first signal; ends at once on the second."""
+
+    def __init__(self, config: uvicorn.Config, replica: Replica) -> None:
+        super().__init__(config)
+        self._replica = replica
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """See uvicorn: it is called for each signal."""
+        if self.should_exit:
+            self.force_exit = True
+        else:
+            self._captured_signals.append(sig)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Send everybody elsewhere while requests are still answered, then let uvicorn close what is left."""
+        drain = asyncio.get_running_loop().create_task(self._replica.drain())
+        while not drain.done() and not self.force_exit:
+            await asyncio.wait((drain,), timeout=0.1)
+        if not drain.done():
+            drain.cancel()
+        await asyncio.gather(drain, return_exceptions=True)
+        await super().shutdown(sockets)
+
+
+def exit_is_clean(server: Server) -> bool:
+    """Whether the server started, and stopped because it was asked to."""
+    return server.started
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)

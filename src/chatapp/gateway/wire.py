@@ -1,0 +1,233 @@
+"""uvicorn's sans-I/O WebSocket protocol, taken over by the gateway once the endpoint has accepted (uvicorn 0.54).
+
+The endpoint finds ``TAKE_OVER`` among the scope's extensions and calls it after its ``websocket.accept``; then it may
+return. From there on frames go straight between the socket and the connection: no task, no queue and no scope is kept,
+ready frames are written as they are, and the transport's own buffer is the backlog. What uvicorn leaves open is closed
+here: a client that stops reading is aborted instead of waited for, pings are not answered into a full buffer, messages
+in endless fragments end, silence ends by a heartbeat that hears frames as well as pongs, and no address with a token is
+logged.
+
+Private names of uvicorn are used (``run_asgi``, ``conn``, ``queue``, ``handshake_complete``); ``tests/gateway`` holds the
+contract test that fails when they change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from chatapp.gateway.frames import (
+    PING,
+    Broken,
+    CloseFrame,
+    FrameReader,
+    PingFrame,
+    PongFrame,
+    Text,
+    close_frame,
+    pong_frame,
+)
+from chatapp.gateway.transport import Burst
+from chatapp.protocol.codes import CloseCode
+
+TAKE_OVER = "chatapp.take_over"
+CLOSE_TIMEOUT_S = 5.0
+"""How long a client may take to answer a close frame and to take what was written before it."""
+HANDSHAKE_TIMEOUT_S = 10.0
+PONG_BACKLOG_BYTES = 16 * 1024
+"""A client that has this much unread gets no pongs."""
+HIGH_WATER_BYTES = 256 * 1024
+
+_quiet = logging.getLogger("chatapp.gateway.wire")
+
+
+class Receiver(Protocol):
+    """Who takes the frames of a socket: a connection."""
+
+    def receive(self, text: bytes) -> None:
+        """A text message, whole."""
+
+    def heard(self) -> None:
+        """A pong, or anything else that shows life."""
+
+    def ended(self) -> None:
+        """The socket is gone. Called once."""
+
+
+class WireProtocol(WebSocketsSansIOProtocol):
+    """A ``Transport``. For ``uvicorn.Config(ws=…)``. Until it is taken over it is uvicorn's own protocol."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # uvicorn would log the address with its query, and the token in it.
+        self.logger = _quiet
+        self.conn.logger = _quiet
+        self._receiver: Receiver | None = None
+        self._reader: FrameReader | None = None
+        self._drained: asyncio.Event | None = None
+        self._closing = False
+        self._ender: asyncio.TimerHandle | None = None
+
+    # -- the endpoint's side --------------------------------------------------------------------------------------
+
+    async def run_asgi(self) -> None:
+        """Run the endpoint; a connection that it handed over outlives it."""
+        extensions: dict[Any, Any] = self.scope.setdefault("extensions", {})
+        extensions[TAKE_OVER] = self._take_over
+        try:
+            await self.app(self.scope, self.receive, self.send)
+        except Exception:
+            if not self.disconnected:
+                _quiet.exception("the endpoint failed")
+                self.send_500_response()
+        if self._receiver is not None:
+            self._let_go()
+            return
+        self.handshake_complete = True
+        if self.close_timer is None:
+            self.transport.close()
+
+    def _take_over(self, receiver: Receiver, frame_limit_bytes: int) -> None:
+        """From now on the receiver gets the frames. The handshake must have been answered."""
+        self.stop_keepalive()
+        self._receiver = receiver
+        self._reader = FrameReader(frame_limit_bytes)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        if self.disconnected:
+            self._receiver = None
+            receiver.ended()
+        elif self.read_paused or self.conn.reader.buffer:
+            self._end(1002, "frames before the handshake was answered")
+
+    def _let_go(self) -> None:
+        """Forget what only the handshake needed: two thirds of a connection's memory."""
+        for name in ("scope", "request", "response", "queue", "conn", "app", "app_state", "default_headers", "frames"):
+            self.__dict__.pop(name, None)
+
+    # -- asyncio's side -------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``."""
+        reader = self._reader
+        if reader is None:
+            super().data_received(data)
+            return
+        receiver = self._receiver
+        assert receiver is not None
+        for event in reader.feed(data):
+            if isinstance(event, Text):
+                receiver.receive(event.data)
+            elif isinstance(event, PongFrame):
+                receiver.heard()
+            elif isinstance(event, PingFrame):
+                receiver.heard()
+                if self.transport.get_write_buffer_size() < PONG_BACKLOG_BYTES:
+                    self.transport.write(pong_frame(event.data))
+            elif isinstance(event, CloseFrame):
+                self._answer_close(event)
+            elif isinstance(event, Broken):
+                self._end(event.code, event.reason)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See ``asyncio.Protocol``."""
+        if self._ender is not None:
+            self._ender.cancel()
+            self._ender = None
+        receiver, self._receiver = self._receiver, None
+        if receiver is None:
+            super().connection_lost(exc)
+            return
+        self.connections.discard(self)
+        self.disconnected = True
+        self.writable.set()
+        if self._drained is not None:
+            self._drained.set()
+        receiver.ended()
+
+    def resume_writing(self) -> None:
+        """See ``asyncio.Protocol``."""
+        super().resume_writing()
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    def eof_received(self) -> None:
+        """The client sends nothing more: nobody keeps half a socket."""
+
+    def shutdown(self) -> None:
+        """uvicorn shuts down: whoever is still here goes elsewhere."""
+        if self._receiver is None:
+            super().shutdown()
+        else:
+            self._end(CloseCode.SERVICE_RESTART, "draining")
+
+    # -- the gateway's side: ``Transport`` ------------------------------------------------------------------------
+
+    def write(self, burst: Burst) -> None:
+        """Write ready frames."""
+        if not self._closing:
+            self.transport.write(burst.wire)
+
+    hears_pongs = True
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What the socket has not taken."""
+        return self.transport.get_write_buffer_size()
+
+    async def drained(self) -> None:
+        """Wait until the transport's buffer is below its low-water mark."""
+        while not self.writable.is_set() and not self.disconnected:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        if not self._closing:
+            self.transport.write(PING)
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """Send a close frame; the socket is aborted when the client does not answer in time."""
+        self._end(code, reason)
+
+    def abort(self) -> None:
+        """End the socket now."""
+        self.transport.abort()
+
+    def pause_reading(self) -> None:
+        """Take no more frames for now; TCP holds the client back."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take frames again."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def _answer_close(self, event: CloseFrame) -> None:
+        if not self._closing:
+            self._closing = True
+            self.transport.write(close_frame(event.code or CloseCode.NORMAL, ""))
+        self._finish()
+
+    def _end(self, code: int, reason: str) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        if not self.transport.is_closing():
+            self.transport.write(close_frame(code, reason))
+            # A reader that was paused must go on, or the client's answer would never be seen.
+            self.transport.resume_reading()
+        self._ender = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+
+    def _finish(self) -> None:
+        """Both sides have closed: let what is written leave, but do not wait for ever."""
+        if self._ender is None:
+            self._ender = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+        self.transport.close()
