@@ -181,11 +181,11 @@ async def send_twice(arena: Arena) -> None:
     try:
         async with asyncio.timeout(15):
             for _ in range(5):
-                chat_id, content = arena.rng.choice(list(client.chats)), arena.crowd.content(arena.rng)
+                chat_id, content = arena.rng.choice(list(client.follower.chats)), arena.crowd.content(arena.rng)
                 nonce = f"twice-{arena.rng.randrange(2**60)}"
                 await asyncio.gather(
-                    client.send_as(chat_id, content, nonce, first=True),
-                    twin.send_as(chat_id, content, nonce, first=False),
+                    client.sender.send_as(chat_id, content, nonce, first=True),
+                    twin.sender.send_as(chat_id, content, nonce, first=False),
                 )
     except TimeoutError:
         pass  # of unknown end; the checker holds those that were acked against the rows

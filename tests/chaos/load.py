@@ -15,8 +15,8 @@ from chatapp.protocol.ids import ChatId, Seq, UserId
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import ClientHistory, MembershipChanged
-from tests.chaos.outstanding import Sent
 from tests.chaos.rest import Rest
+from tests.chaos.sender import Sent
 
 _KEPT = 20
 _EDIT_SHARE = 0.08
@@ -138,19 +138,19 @@ class Crowd:
     async def send(self, client: Client, rng: random.Random) -> None:
         """One message into one of the client's chats, to its end."""
         self.sent += 1
-        outcome = await client.send(rng.choice(list(client.chats)), self.content(rng))
+        outcome = await client.sender.send(rng.choice(list(client.follower.chats)), self.content(rng))
         if isinstance(outcome, Sent):
             self._kept[client.history.client].append(outcome)
 
     async def flood(self, rng: random.Random) -> None:
         """Two megabytes into one chat, from up to eight of its members at once."""
-        chat_id = rng.choice([chat_id for client in self.clients for chat_id in client.chats])
-        members = [client for client in self.clients if chat_id in client.chats][:8]
+        chat_id = rng.choice([chat_id for client in self.clients for chat_id in client.follower.chats])
+        members = [client for client in self.clients if chat_id in client.follower.chats][:8]
 
         async def pour(client: Client) -> None:
             for _ in range(_FLOOD_BYTES // _BIG_BYTES // len(members)):
                 self.sent += 1
-                await client.send(chat_id, f"{next(self._numbers)} {'x' * _BIG_BYTES}")
+                await client.sender.send(chat_id, f"{next(self._numbers)} {'x' * _BIG_BYTES}")
 
         await asyncio.gather(*(pour(client) for client in members))
 
@@ -162,15 +162,15 @@ class Crowd:
         victim = rng.choice(kept)
         if rng.random() < _DELETE_SHARE / (_EDIT_SHARE + _DELETE_SHARE):
             kept.remove(victim)
-            await client.change(victim.chat_id, victim.message_id, None)
+            await client.sender.change(victim.chat_id, victim.message_id, None)
         else:
-            await client.change(victim.chat_id, victim.message_id, self.content(rng))
+            await client.sender.change(victim.chat_id, victim.message_id, self.content(rng))
 
     async def remove_and_add(self, rng: random.Random, absence_s: float) -> None:
         """Somebody is removed from a chat, and added again after a while."""
         async with self._flapping:
             client = rng.choice(self.clients)
-            chat_id = rng.choice(list(client.chats))
+            chat_id = rng.choice(list(client.follower.chats))
             user_id = client.history.user_id
             before = await self._cluster.last_seq(chat_id)
             await self._operator.remove_member(self._operator_token, chat_id, user_id)

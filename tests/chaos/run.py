@@ -132,13 +132,13 @@ async def _break(arena: Arena, options: Options) -> tuple[dict[str, int], list[s
 async def _converge(cluster: Cluster, crowd: Crowd, when: str, violations: list[Violation]) -> None:
     """Wait until everybody has everything that is in PostgreSQL."""
     last_seqs = {}
-    for chat_id in {chat_id for client in crowd.clients for chat_id in client.chats}:
+    for chat_id in {chat_id for client in crowd.clients for chat_id in client.follower.chats}:
         last_seqs[chat_id] = await cluster.last_seq(chat_id)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_CONVERGENCE_PATIENCE_S):
-            while not all(client.has_all(last_seqs) for client in crowd.clients):
+            while not all(client.follower.has_all(last_seqs) for client in crowd.clients):
                 await asyncio.sleep(_POLL_S)
-    behind = [client.history.client for client in crowd.clients if not client.has_all(last_seqs)]
+    behind = [client.history.client for client in crowd.clients if not client.follower.has_all(last_seqs)]
     if behind:
         violations.append(Violation(Fault.STALLED, None, f"{', '.join(behind)} have not everything {when}"))
 

@@ -30,6 +30,10 @@ class Authentication(ASGIMiddleware):
         self._tokens = tokens
         self._revoking = revoking
 
+    def __deepcopy__(self, memo: object) -> Authentication:
+        """Litestar copies routers with all that hangs on them: the tokens' memory must stay one."""
+        return self
+
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Set ``scope["user"]``. Raises ``Unauthenticated``."""
         if scope.get("method") != "OPTIONS":

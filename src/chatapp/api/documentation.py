@@ -1,4 +1,4 @@
-"""The description of the interface: OpenAPI at ``/schema/openapi.json``, and what stands behind a handler's ``operation_class``.
+"""The description of the interface: OpenAPI, served at ``/schema/openapi.json``.
 
 Answers are described by what handlers return; what handlers read by hand (bodies, parameters) is described here.
 """
@@ -8,23 +8,28 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     Components,
+    OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
     Operation,
+    Parameter,
     Reference,
+    RequestBody,
     Schema,
     SecurityScheme,
 )
 from msgspec import Struct
 
 from chatapp.api.errors import InvalidFields, Refusal
+from chatapp.api.reading import JSON, MULTIPART, URL_ENCODED
+from chatapp.api.schema_page import schema_page, schema_router
 from chatapp.errors import FieldProblem
 from chatapp.protocol.ids import MAX_INT64
 
@@ -128,9 +133,8 @@ def _body(kind: type[Struct], example: Mapping[str, Any] | None) -> RequestBody:
 
 
 def _refusal(text: str, example: Struct) -> OpenAPIResponse:
-    kind = type(example)
-    schema = {"type": "object", "properties": {name: {} for name in kind.__struct_fields__}}
-    schema["properties"] |= {"error": {"type": "string"}, "code": {"type": "string"}}
+    words = {"type": "string"}
+    schema = {"type": "object", "properties": {"error": words, "code": words}, "required": ["error", "code"]}
     media_type = OpenAPIMediaType(schema=cast(Schema, schema), example=msgspec.to_builtins(example))
     return OpenAPIResponse(description=text, content={JSON: media_type})
 

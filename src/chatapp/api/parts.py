@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from litestar import Litestar
-from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
@@ -22,6 +19,7 @@ from chatapp.services.users import Users
 Rate = Literal["login", "register", "send"]
 
 
+@runtime_checkable
 class RateLimits(Protocol):
     """Bounds how often somebody may do something."""
 
@@ -67,6 +65,6 @@ class Parts(Struct, frozen=True, kw_only=True):
     allowed_origins: Sequence[str] = ("*",)
     openapi: bool = True
     """Serve the description of the interface, and its page, at ``/schema``."""
-    handlers: Sequence[ControllerRouterHandler] = ()
+    handlers: Sequence[Any] = ()
     """Further handlers beside these routes, without their authentication: the sockets, the web client."""
-    lifespan: Sequence[Callable[[Litestar], AbstractAsyncContextManager[None]]] = ()
+    lifespan: Sequence[Callable[[Any], Any]] = ()

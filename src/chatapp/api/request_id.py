@@ -20,9 +20,6 @@ def request_id(scope: Scope) -> str:
     if isinstance(known, str):
         return known
     given = [value for name, value in scope["headers"] if name == b"x-request-id"]
-    if len(given) == 1 and _WELL_FORMED.fullmatch(given[0]):
-        made = given[0].decode("ascii")
-    else:
-        made = secrets.token_hex(16)
-    state[_KEY] = made
+    well_formed = len(given) == 1 and _WELL_FORMED.fullmatch(given[0]) is not None
+    state[_KEY] = made = given[0].decode("ascii") if well_formed else secrets.token_hex(16)
     return made

@@ -1,0 +1,79 @@
+# Everything a developer or a curious person needs. Only Python 3.11 to 3.13 and make must be there.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG_PATH ?= .
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev build test check clean deps lock migration docs docker-up docker-down docker-logs chaos
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Installed from the lock files, hashes checked; the marks tell make what is there.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo 'Python 3.11, 3.12 or 3.13 is needed' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.mark: requirements/run.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.mark: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/run.mark
+
+run: $(VENV)/run.mark ## Run a replica, with its own PostgreSQL and Valkey if none is configured (PORT=8081 make run: another)
+	@exec $(BIN)/chatapp server start --config $(CONFIG_PATH)
+
+dev: $(VENV)/run.mark ## The same, started again whenever the code changes
+	@exec $(BIN)/chatapp server start --config $(CONFIG_PATH) --reload
+
+test: $(VENV)/dev.mark ## Run the tests (ARGS="-k room" for some of them)
+	$(BIN)/python -m pytest -n 2 -m "not alone" $(ARGS)
+	$(BIN)/python -m pytest -m alone $(ARGS)
+
+check: $(VENV)/dev.mark ## Format, lint, types, layers, generated documents
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+docs: $(VENV)/dev.mark ## Write the generated documents anew
+	$(BIN)/python docs/generate.py
+
+build: $(VENV)/dev.mark ## Build the wheel into dist/
+	$(BIN)/python -m pip --disable-pip-version-check -q wheel --no-deps --no-build-isolation -w dist .
+
+deps: $(VENV)/dev.mark ## Install everything for development
+
+lock: ## Compile the lock files anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra embedded --extra dev -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra embedded -c requirements/dev.txt -o requirements/run.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -c requirements/dev.txt -o requirements/prod.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+
+migration: $(VENV)/dev.mark ## Draft a migration from the tables: make migration NAME="add x" DATABASE_URL=…
+	$(BIN)/chatapp system draft-migration "$(NAME)"
+
+chaos: $(VENV)/dev.mark ## Break things for SECONDS (60) and prove that nothing was lost: make chaos SECONDS=600 SEED=1
+	$(BIN)/python -m tests.chaos.run --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+docker-up: ## PostgreSQL, Redis, replicas and HAProxy in containers (API=3: how many replicas)
+	@deploy/make-env.sh
+	docker compose up -d --build --scale api=$(or $(API),2)
+
+docker-down: ## Stop the containers; the data stays
+	docker compose down
+
+docker-logs: ## Follow the containers' logs
+	docker compose logs -f
+
+clean: ## Remove what was built and installed here; .chatapp/ (the data) stays
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
