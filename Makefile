@@ -58,7 +58,7 @@ lock: ## Compile the lock files anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -c requirements/dev.txt -o requirements/prod.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
-migration: $(VENV)/dev.mark ## Draft a migration from the tables: make migration NAME="add x" DATABASE_URL=…
+migration: $(VENV)/dev.mark ## Draft a migration from the tables: DATABASE_URL=… make migration NAME="add x"
 	$(BIN)/chatapp system draft-migration "$(NAME)"
 
 chaos: $(VENV)/dev.mark ## Break things for SECONDS (60) and prove that nothing was lost: make chaos SECONDS=600 SEED=1

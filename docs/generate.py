@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import yaml
+from protocol_page import protocol_page
 
 from chatapp.config.environment import FOREIGN_PREFIXES
 from chatapp.config.keys import Key, Section, sections
@@ -60,6 +61,7 @@ def sample_file() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/protocol.md": protocol_page,
     "docs/settings.md": settings_page,
     "config.sample.yaml": sample_file,
 }

@@ -1,4 +1,4 @@
-"""Alembic's environment: online with the connection that ``chatapp.storage.migrate`` hands over, or SQL to standard output."""
+"""Alembic's environment: with the connection that ``chatapp.storage.migrate`` hands over, or SQL to standard output."""
 
 from __future__ import annotations
 

@@ -83,6 +83,19 @@ def migrate(path: Path | None) -> None:
     click.echo("the schema is up to date")
 
 
+@system.command("draft-migration")
+@_config_option
+@click.argument("message")
+def draft_migration(path: Path | None, message: str) -> None:
+    """Write a migration from the configured database's schema to the tables in the code, for developers to mend."""
+    database = _load(path, complete=False).postgres_db
+    if not database.is_configured:
+        raise click.ClickException("no database is configured")
+    from chatapp.storage.migrate import draft
+
+    asyncio.run(draft(database.sqlalchemy_url(), message, database.connect_args()))
+
+
 @main.group()
 def config() -> None:
     """Look at the configuration."""

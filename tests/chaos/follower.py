@@ -70,13 +70,13 @@ class Follower:
         self._numbers = itertools.count(1)
         self._connection = 0
 
-    def has_all(self, last_seqs: dict[ChatId, Seq]) -> bool:
-        """Whether it follows each of these chats and has heard everything up to these positions."""
-        return all(
-            state.live and state.position >= last_seqs[chat_id]
+    def missing(self, last_seqs: dict[ChatId, Seq]) -> list[str]:
+        """The chats that are not followed, or not heard up to these positions, each with where it stands."""
+        return [
+            f"{chat_id} at {state.position} of {last_seqs[chat_id]}{'' if state.live else ', not live'}"
             for chat_id, state in self.chats.items()
-            if chat_id in last_seqs
-        )
+            if chat_id in last_seqs and not (state.live and state.position >= last_seqs[chat_id])
+        ]
 
     def opened(self, connection: int, ready: ReadyPayload) -> None:
         """Follow everything on this new connection."""

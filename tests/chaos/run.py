@@ -136,11 +136,14 @@ async def _converge(cluster: Cluster, crowd: Crowd, when: str, violations: list[
         last_seqs[chat_id] = await cluster.last_seq(chat_id)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_CONVERGENCE_PATIENCE_S):
-            while not all(client.follower.has_all(last_seqs) for client in crowd.clients):
+            while any(client.follower.missing(last_seqs) for client in crowd.clients):
                 await asyncio.sleep(_POLL_S)
-    behind = [client.history.client for client in crowd.clients if not client.follower.has_all(last_seqs)]
-    if behind:
-        violations.append(Violation(Fault.STALLED, None, f"{', '.join(behind)} have not everything {when}"))
+    for client in crowd.clients:
+        missing = client.follower.missing(last_seqs)
+        if missing:
+            last = client.history.records[-1] if client.history.records else "nothing at all"
+            detail = f"{client.history.client} has not everything {when}: {missing}; its last record is {last}"
+            violations.append(Violation(Fault.STALLED, None, detail))
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from sqlalchemy import text
 
 from chatapp.errors import Unavailable
 from chatapp.storage import probe, users
+from chatapp.storage.engine import Database, PoolSettings
 from tests.world import World
 
 
@@ -23,9 +24,9 @@ async def plan_of(world: World, prefix: str) -> str:
     return "\n".join(lines)
 
 
-async def test_search_uses_the_prefix_indexes(world: World) -> None:
+async def test_search_reads_no_more_than_what_begins_so(world: World) -> None:
     plan = await plan_of(world, "plan1234")
-    assert "ix_users_username_key_prefix" in plan
+    assert "Seq Scan" not in plan
     assert "ix_users_display_name_prefix" in plan
 
 
@@ -34,17 +35,8 @@ async def test_the_database_tells_how_long_it_took(world: World) -> None:
 
 
 async def test_a_database_that_can_only_be_read_is_no_use(world: World) -> None:
-    async with world.database.engine.connect() as connection:
-        name = (await connection.exec_driver_sql("SELECT current_database()")).scalar_one()
-        await connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-        await connection.commit()
-        await world.database.close()
-        try:
-            with pytest.raises(Unavailable):
-                await probe.ping(world.database)
-        finally:
-            await connection.exec_driver_sql("SET default_transaction_read_only = off")
-            await connection.rollback()
-            await connection.exec_driver_sql(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
-            await connection.commit()
-    await world.database.close()
+    read_only = {"server_settings": {"default_transaction_read_only": "on"}}
+    database = Database(world.database.engine.url, PoolSettings(size=1), read_only)
+    with pytest.raises(Unavailable):
+        await probe.ping(database)
+    await database.close()

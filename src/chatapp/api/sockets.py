@@ -187,7 +187,7 @@ def _token(query: Mapping[str, list[str]], headers: Mapping[bytes, bytes], offer
 
 
 def _resume(text: str) -> dict[ChatId, Seq]:
-    """``<chat>:<seq>,…``"""  # noqa: D400
+    """Read ``<chat>:<seq>,…``. Raises ``Refusal``."""
     positions: dict[ChatId, Seq] = {}
     if not text:
         return positions

@@ -1,4 +1,4 @@
-"""One replica: everything built once, in the order of the house from the ground up, and the tasks that keep it going."""
+"""One replica: everything built once, from the ground of the house up, and the tasks that keep it going."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class Replica:
                 await act()
             except Unavailable:
                 _log.debug("the database is away")
-            except Exception:
+            except Exception:  # noqa: BLE001 (the next round may succeed)
                 _log.exception("a periodic task failed")
 
     async def _poll(self) -> None:

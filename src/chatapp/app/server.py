@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import FrameType
@@ -27,7 +26,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Application:
-    """ASGI: sockets go to the gateway's door, everything else to Litestar. The replica's life is the server's to run."""
+    """ASGI: sockets go to the gateway's door, everything else to Litestar. There is no lifespan: the replica has it."""
 
     def __init__(self, replica: Replica) -> None:
         limits = replica.settings.limits
@@ -61,7 +60,7 @@ def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Conf
         ws_per_message_deflate=False,  # every event would be compressed for every client
         ws_max_size=settings.limits.frame_bytes,
         ws_ping_interval=None,  # the gateway's own heartbeat, which hears frames as well as pongs
-        lifespan="on",
+        lifespan="off",  # the replica runs around the server
         access_log=False,
         log_config=None,
         server_header=False,
@@ -92,19 +91,18 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Send everybody elsewhere while requests are still answered, then let uvicorn close what is left."""
+        """Take no new connections, send everybody elsewhere while requests are still answered, then close what is left.
+
+        The port is given up first: a load balancer that is refused asks the next replica, and nothing was begun here.
+        """
+        for server in self.servers:
+            server.close()
+        for listening in sockets or ():
+            listening.close()
         drain = asyncio.get_running_loop().create_task(self._replica.drain())
         while not drain.done() and not self.force_exit:
             await asyncio.wait((drain,), timeout=0.1)
         if not drain.done():
             drain.cancel()
         await asyncio.gather(drain, return_exceptions=True)
-        await super().shutdown(sockets)
-
-
-def exit_is_clean(server: Server) -> bool:
-    """Whether the server started, and stopped because it was asked to."""
-    return server.started
-
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+        await super().shutdown(None)

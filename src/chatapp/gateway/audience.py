@@ -5,6 +5,7 @@ Everything that a follower gets of a chat's lasting events is after its start an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -29,7 +30,7 @@ F = TypeVar("F", bound=Follower)
 class Replay:
     """A follower that is read to from PostgreSQL, while what happens meanwhile is held for it."""
 
-    __slots__ = ("ended", "held", "overflowed")
+    __slots__ = ("ended", "held", "over", "overflowed")
 
     def __init__(self) -> None:
         self.held: list[Envelope] = []
@@ -37,6 +38,8 @@ class Replay:
         """Something was not held: read on from PostgreSQL before going live."""
         self.ended = False
         """The follower was removed or left meanwhile."""
+        self.over = asyncio.Event()
+        """Set when nothing more is read to the follower, however it ended."""
 
     def hold(self, envelopes: Sequence[Envelope]) -> None:
         """Keep what of this has a position; the rest is not worth keeping."""

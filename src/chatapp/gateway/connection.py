@@ -25,7 +25,7 @@ from chatapp.protocol.events import (
     ErrorPayload,
     encode_event,
 )
-from chatapp.protocol.ids import ChatId, ConnectionId, UserId
+from chatapp.protocol.ids import ChatId, ConnectionId, Seq, UserId
 
 if TYPE_CHECKING:
     from chatapp.gateway.commands import Commands
@@ -58,12 +58,14 @@ class Connection:
         "_queue",
         "_reading_paused",
         "_session",
+        "_until_ready",
         "_worker",
         "chats",
         "closing",
         "connection_id",
         "follows_all",
         "last_heard",
+        "left",
         "principal",
         "transport",
         "user_id",
@@ -88,6 +90,8 @@ class Connection:
         self.follows_all = follows_all
         self.chats: set[ChatId] = set()
         """The chats whose rooms it is in the audience of."""
+        self.left: dict[ChatId, Seq] = {}
+        """Chats that only the client's own ``join_chat`` makes it follow (again), with their positions at the time."""
         self.closing = False
         self.last_heard = clock()
         """When anything came from the client, a pong included."""
@@ -99,6 +103,7 @@ class Connection:
         self._worker: asyncio.Task[None] | None = None
         self._in_flight = 0
         self._reading_paused = False
+        self._until_ready: list[Callable[[], None]] | None = []
         self._on_end = on_end
 
     # -- what comes -----------------------------------------------------------------------------------------------
@@ -110,6 +115,11 @@ class Connection:
     def receive(self, text: bytes) -> None:
         """A text frame, whole. Never raises, never waits."""
         if self.closing:
+            return
+        if self._until_ready is not None:
+            # One read of the socket at most: nothing more is read meanwhile.
+            self._until_ready.append(lambda: self.receive(text))
+            self.transport.pause_reading()
             return
         now = self.last_heard = self._clock()
         for effect in self._session.receive(text, now):
@@ -127,9 +137,27 @@ class Connection:
         """The transport is gone."""
         self.closing = True
         self._queue.clear()
+        self._until_ready = None
         if self._worker is not None:
             self._worker.cancel()
         self._on_end(self)
+
+    # -- the start ------------------------------------------------------------------------------------------------
+
+    def once_ready(self, act: Callable[[], None]) -> None:
+        """Act now, or when ``ready`` has been sent: it is the first that a client hears."""
+        if self._until_ready is None:
+            act()
+        else:
+            self._until_ready.append(act)
+
+    def is_ready(self) -> None:
+        """``ready`` was sent: do what had to wait for it, and read."""
+        acts, self._until_ready = self._until_ready or [], None
+        for act in acts:
+            act()
+        if acts and not self._reading_paused:
+            self.transport.resume_reading()
 
     # -- what goes ------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from msgspec import Struct
 
@@ -115,7 +116,11 @@ class Following:
         if chat_id not in member:
             raise NotAMember
         async with self.opened([chat_id]) as (live,):
-            return await self._attach(connection, live, after, await self._seen(connection, live))
+            seen = await self._seen(connection, live)
+            while (replay := live.audience.replaying.get(connection)) is not None:
+                await replay.over.wait()
+                seen = await self._seen(connection, live)
+            return await self._attach(connection, live, after, seen)
 
     async def _seen(self, connection: Connection, live: LiveRoom) -> ChatPosition:
         """The membership, read after the room is open, and not ended meanwhile."""
@@ -127,7 +132,7 @@ class Following:
 
     async def _attach(self, connection: Connection, live: LiveRoom, after: Seq | None, seen: ChatPosition) -> Seq:
         position = live.room.position
-        if position is None:
+        if position is None or connection.closing:
             raise NotAMember
         audience = live.audience
         start = audience.live.get(connection)
@@ -184,8 +189,10 @@ class Following:
                 held_from = target = max(held_from, live.room.position or held_from)
         except BaseException:
             if not replay.ended:
-                self.leave(connection, live.chat_id)
+                self._hub.leave(connection, live.chat_id)
             raise
+        finally:
+            replay.over.set()
         rest = [envelope for envelope in replay.held if envelope.position > held_from]
         current = max(held_from, live.room.position or held_from)
         live.audience.go_live(connection, after, current)
@@ -204,10 +211,14 @@ class Following:
             if not connection.send(Burst(envelope.frames)):
                 connection.too_slow()
             await connection.transport.drained()
+        if replay.ended or connection.closing:
+            raise NotAMember
 
     def leave(self, connection: Connection, chat_id: ChatId) -> bool:
         """Follow the chat no more; whether the connection did."""
         followed = chat_id in connection.chats
+        if followed and connection.follows_all and (live := self._hub.rooms.get(chat_id)) is not None:
+            connection.left[chat_id] = live.room.highest
         self._hub.leave(connection, chat_id)
         return followed
 
@@ -231,15 +242,23 @@ class Following:
 
     def joined(self, envelope: Envelope, connections: Sequence[Connection]) -> None:
         """A user became a member: tell all connections, and let those that follow everything follow it."""
-        burst = burst_of([envelope])
         for connection in connections:
-            if not connection.send(burst):
-                connection.too_slow()
-            self.follow_new(connection, envelope.chat_id, envelope.position)
+            connection.once_ready(partial(self._joined, connection, envelope))
+
+    def _joined(self, connection: Connection, envelope: Envelope) -> None:
+        if not connection.send(burst_of([envelope])):
+            connection.too_slow()
+        self.follow_new(connection, envelope.chat_id, envelope.position)
+
+    def lacks(self, connection: Connection, chat_id: ChatId, joined_seq: Seq) -> bool:
+        """Whether it should follow the chat since this joining, for it follows everything, and does not."""
+        if not connection.follows_all or connection.closing or chat_id in connection.chats:
+            return False
+        return joined_seq > connection.left.get(chat_id, Seq(-1))
 
     def follow_new(self, connection: Connection, chat_id: ChatId, joined_seq: Seq) -> None:
         """Follow a chat from the position of the joining on, if this connection follows everything."""
-        if not connection.follows_all or connection.closing or chat_id in connection.chats:
+        if not self.lacks(connection, chat_id, joined_seq):
             return
         task = asyncio.get_running_loop().create_task(self._follow_new(connection, chat_id, joined_seq))
         self._tasks.add(task)
@@ -248,6 +267,8 @@ class Following:
     async def _follow_new(self, connection: Connection, chat_id: ChatId, joined_seq: Seq) -> None:
         try:
             await self.join(connection, chat_id, Seq(max(joined_seq - 1, 0)))
+        except TooManyRooms:
+            connection.left[chat_id] = joined_seq
         except ChatAppError:
             _log.info("could not follow a new chat at once", extra={"chat_id": chat_id})
 

@@ -84,6 +84,7 @@ class Gateway:
             follows_all=follows_all,
             on_end=self._hub.remove,
         )
+        self._hub.add(connection)
         self._count += 1
         heapq.heappush(self._expiries, (principal.expires_at.timestamp(), self._count, connection))
         self._spawn(self._start(connection, resume))
@@ -149,7 +150,7 @@ class Gateway:
             await asyncio.sleep(min(0.05, within_s / max(1, len(order) // batch + 1)))
 
     def _send_away(self, connection: Connection, within_ms: int) -> None:
-        connection.reply(GoingAway(GoingAwayPayload(within_ms)))
+        connection.once_ready(lambda: connection.reply(GoingAway(GoingAwayPayload(within_ms))))
 
     async def close(self) -> None:
         """End what is under way, and every connection that is left."""

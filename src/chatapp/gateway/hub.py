@@ -133,10 +133,17 @@ class Hub:
     def open(self, live: LiveRoom, position: Seq) -> None:
         """The room's topic is subscribed and its position was read after that."""
         self._deliver(live, live.room.open(position, self._clock()))
+        if live.room.has_gap:  # what came before the position was known may have overtaken something
+            self.on_missing(live)
 
     def filled(self, live: LiveRoom, envelopes: Sequence[Envelope], upto: Seq) -> None:
         """What a room was missing was read from PostgreSQL."""
         self._deliver(live, live.room.filled(envelopes, upto, self._clock()))
+
+    def deleted(self, live: LiveRoom, envelope: Envelope) -> None:
+        """The chat was found to be gone: whoever still follows it hears so."""
+        if live.audience:
+            self._deliver(live, [envelope])
 
     def leave(self, connection: Connection, chat_id: ChatId) -> None:
         """The connection follows the chat no more."""
@@ -238,9 +245,6 @@ class Hub:
         if audience.replaying:
             for replay in audience.replaying.values():
                 replay.hold(batch)
-        if audience.ahead:
-            for connection, heard in audience.catch_up(batch, batch[-1].position):
-                connection.send(burst_of(heard))
         burst = burst_of(batch)
         slow: list[Connection] = []
         for connection in audience.live:
@@ -249,6 +253,10 @@ class Hub:
             if not connection.send(burst):
                 slow.append(connection)
         self.stats.deliveries += len(audience.live) * len(burst.texts)
+        if audience.ahead:  # only now, for who is reached by this goes live
+            for connection, heard in audience.catch_up(batch, batch[-1].position):
+                if heard and connection.user_id != but and not connection.send(burst_of(heard)):
+                    slow.append(connection)
         for connection in slow:
             self.stats.slow += 1
             connection.too_slow()
@@ -260,7 +268,13 @@ class Hub:
             live.removed[envelope.subject] = envelope.position
             if len(live.removed) > REMOVED_MEMORY:
                 del live.removed[next(iter(live.removed))]
-            gone: Iterable[Connection] = live.audience.of_user(envelope.subject)
+            # Who is ahead of the removal follows since a later joining.
+            ahead = live.audience.ahead
+            gone: Iterable[Connection] = [
+                connection
+                for connection in live.audience.of_user(envelope.subject)
+                if ahead.get(connection, Seq(0)) < envelope.position
+            ]
         else:
             gone = live.audience.everybody()
         last_words = burst_of([envelope])

@@ -16,9 +16,13 @@ from msgspec import Struct
 
 from chatapp.bus.port import Bus
 from chatapp.errors import ChatAppError, Unavailable
+from chatapp.gateway.connection import Connection
 from chatapp.gateway.following import Following
 from chatapp.gateway.hub import Hub, LiveRoom
-from chatapp.protocol.ids import UserId
+from chatapp.protocol.envelope import Envelope, Kind
+from chatapp.protocol.events import NewChat, encode_event
+from chatapp.protocol.ids import ChatId, UserId
+from chatapp.services.leaving import chat_deleted
 from chatapp.services.messages import Messages
 from chatapp.storage import chats as chat_statements
 from chatapp.storage import epochs
@@ -74,6 +78,8 @@ class Repair:
         self._fills: set[asyncio.Task[None]] = set()
         self._at_once = asyncio.Semaphore(FILLS_AT_ONCE)
         self._looked_at: datetime | None = None
+        self._suspects: set[tuple[Connection, ChatId]] = set()
+        """Connections that did not follow a chat of their user's at the last look."""
         self.on_regression: Callable[[], None] = lambda: None
         """Told when PostgreSQL is behind what was delivered: it went back in time."""
         self.stats = RepairStats()
@@ -124,6 +130,7 @@ class Repair:
             for live in chunk:
                 last_seq = positions.get(live.chat_id)
                 if last_seq is None:
+                    self._hub.deleted(live, chat_deleted(live.chat_id))
                     continue
                 if last_seq < before[live.chat_id]:
                     self.on_regression()
@@ -135,22 +142,32 @@ class Repair:
                 self._fill_if_missing(live)
                 if live.room.has_gap and not live.room.filling:
                     self.gap(live)
-        await self._compare_memberships()
+        await self._compare_memberships(urgent=urgent)
 
-    async def _compare_memberships(self) -> None:
-        """Follow what somebody was added to while the bus was away."""
+    async def _compare_memberships(self, *, urgent: bool) -> None:
+        """Tell of, and follow, what somebody was added to while the bus was away.
+
+        As with positions, what may be on its way is given its moment, here until the next look.
+        """
         now = await epochs.now(self._database)
         since = self._looked_at
         self._looked_at = now
         if since is None:
             return
         users: list[UserId] = list(self._hub.users)
+        suspects, self._suspects = self._suspects, set()
         for at in range(0, len(users), COMPARE_CHUNK):
             chunk = users[at : at + COMPARE_CHUNK]
             joined = await member_statements.joined_since(self._database, chunk, since - OVERLAP)
             for user_id, chat_id, joined_seq in joined:
-                for connection in self._hub.of_user(user_id):
-                    self._following.follow_new(connection, chat_id, joined_seq)
+                lacking = [c for c in self._hub.of_user(user_id) if self._following.lacks(c, chat_id, joined_seq)]
+                if not urgent:
+                    self._suspects.update((connection, chat_id) for connection in lacking)
+                    lacking = [connection for connection in lacking if (connection, chat_id) in suspects]
+                chat = await chat_statements.get(self._database, chat_id) if lacking else None
+                if chat is not None:
+                    frame = encode_event(NewChat(chat))
+                    self._following.joined(Envelope(Kind.JOINED, chat_id, joined_seq, (frame,), user_id), lacking)
 
     def _fill_if_missing(self, live: LiveRoom) -> None:
         if live.closed or live.room.missing(self._clock(), self._gap_wait_s) is None:

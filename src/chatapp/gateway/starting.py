@@ -59,12 +59,11 @@ class Starting:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, connection: Connection, resume: Mapping[ChatId, Seq]) -> None:
-        """Add the connection to the hub, send ``ready``, and follow its chats.
+        """Send ``ready``, and follow the connection's chats. It is in the hub already.
 
         Raises ``Unavailable`` when PostgreSQL is away; then the connection follows nothing and should be closed.
         """
         loop = asyncio.get_running_loop()
-        self._hub.add(connection)
         start = Start(connection, resume, loop.create_future())
         self._waiting.append(start)
         if self._task is None:
@@ -81,10 +80,9 @@ class Starting:
         try:
             while self._waiting:
                 group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-                group = [start for start in group if not start.connection.closing]
                 error: Exception | None = None
                 try:
-                    await self._start_group(group)
+                    await self._start_group([start for start in group if not start.connection.closing])
                 except ChatAppError as refused:
                     error = refused
                 except Exception:
@@ -157,7 +155,10 @@ class Starting:
         for live, position in attach:
             self._following.attach(connection, live, position)
         if start.resume:
+            # The client knows these chats; following them is the resume's to do.
+            connection.left.update({seen.chat_id: seen.last_seq for seen in chats if seen.chat_id in start.resume})
             connection.enqueue(Resume(ResumePayload({int(chat): int(seq) for chat, seq in start.resume.items()})))
+        connection.is_ready()
 
 
 def refuse_to_start(connection: Connection) -> None:

@@ -156,6 +156,9 @@ class WireProtocol(WebSocketsSansIOProtocol):
 
     def eof_received(self) -> None:
         """The client sends nothing more: nobody keeps half a socket."""
+        if self._receiver is not None:
+            self._closing = True
+            self._finish()
 
     def shutdown(self) -> None:
         """uvicorn shuts down: whoever is still here goes elsewhere."""

@@ -192,7 +192,7 @@ def is_known_type(text: bytes) -> bool:
         kind = _decode_loosely(text).type
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return True
-    return kind in _TYPES
+    return isinstance(kind, str) and kind in _TYPES
 
 
 _TYPES = frozenset(

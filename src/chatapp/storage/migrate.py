@@ -41,6 +41,11 @@ async def check(url: URL, connect_args: dict[str, Any] | None = None) -> None:
     await _run(url, connect_args, command.check)
 
 
+async def draft(url: URL, message: str, connect_args: dict[str, Any] | None = None) -> None:
+    """Write a migration from the database's schema to the tables in the code, for a person to read and mend."""
+    await _run(url, connect_args, lambda config: command.revision(config, message, autogenerate=True))
+
+
 async def current_revision(url: URL, connect_args: dict[str, Any] | None = None) -> tuple[str | None, str | None]:
     """The database's revision and the newest that this code knows."""
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()

@@ -47,6 +47,8 @@ class Append(Struct, eq=False):
     nonce: str | None
     done: asyncio.Future[Appended]
     submitted_at: float
+    settled: bool = False
+    """It no longer counts as waiting. ``done`` may be over before: whoever waited may have given up."""
 
 
 class WriterLimits(Struct, frozen=True):
@@ -226,6 +228,9 @@ class MessageWriter:
                 _log.info("a group was rejected after a reconnection: storing one by one")
         locked: list[Append] = []
         for append in group:
+            if any(earlier.chat_id == append.chat_id for earlier in locked):
+                locked.append(append)  # the order of a chat's messages stays
+                continue
             for attempt in (1, 2, 3):
                 try:
                     locked += await self._attempt([append], wait=wait)
@@ -288,13 +293,15 @@ class MessageWriter:
     # -- bookkeeping ----------------------------------------------------------------------------------------------
 
     def _fail(self, append: Append, error: ChatAppError) -> None:
-        if append.done.done():
+        if append.settled:
             return
         self.stats.failed += 1
         self._settle(append)
-        append.done.set_exception(error)
+        if not append.done.done():
+            append.done.set_exception(error)
 
     def _settle(self, append: Append) -> None:
+        append.settled = True
         self._count -= 1
         self._bytes -= len(append.content) + _OVERHEAD_BYTES
         if self._count == 0:

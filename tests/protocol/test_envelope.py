@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatapp.errors import Malformed
+from chatapp.protocol.envelope import Envelope, Kind, pack, unpack
+from chatapp.protocol.ids import MAX_INT64, ChatId, Seq, UserId
+
+frames = st.binary(max_size=30).map(lambda text: text.replace(b"\n", b" "))
+ids = st.integers(0, MAX_INT64)
+envelopes = st.builds(
+    Envelope,
+    st.sampled_from(Kind),
+    ids.map(ChatId),
+    ids.map(Seq),
+    st.lists(frames, min_size=1, max_size=3).map(tuple),
+    ids.map(UserId),
+)
+
+
+@given(st.lists(envelopes, max_size=5))
+def test_what_is_packed_is_unpacked_alike(given_envelopes: list[Envelope]) -> None:
+    assert list(unpack(pack(given_envelopes))) == given_envelopes
+
+
+@given(st.lists(envelopes, min_size=1, max_size=3), st.data())
+def test_a_payload_that_ends_too_early_is_malformed(given_envelopes: list[Envelope], data: st.DataObject) -> None:
+    payload = pack(given_envelopes)
+    whole = [len(pack(given_envelopes[:count])) for count in range(len(given_envelopes) + 1)]
+    length = data.draw(st.integers(0, len(payload) - 1))
+    if length in whole:
+        assert list(unpack(payload[:length])) == given_envelopes[: whole.index(length)]
+    else:
+        with pytest.raises(Malformed):
+            list(unpack(payload[:length]))
+
+
+@given(st.binary(max_size=120))
+def test_hostile_bytes_raise_nothing_but_malformed(payload: bytes) -> None:
+    try:
+        found = list(unpack(payload))
+    except Malformed:
+        return
+    assert all(isinstance(envelope.kind, Kind) for envelope in found)
+
+
+def test_kinds_of_a_newer_version_are_skipped() -> None:
+    known = Envelope(Kind.LASTING, ChatId(1), Seq(2), (b"{}",))
+    unknown = struct.pack(">BQQQI", 200, 1, 1, 0, 3) + b"abc"
+    assert list(unpack(unknown + pack([known]) + unknown)) == [known]
+
+
+def test_only_what_lasts_has_a_position() -> None:
+    with_position = {kind for kind in Kind if Envelope(kind, ChatId(1), Seq(1), ()).has_position}
+    assert with_position == {Kind.LASTING, Kind.REMOVED}
