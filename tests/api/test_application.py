@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from api.checks import assert_refused
-from api.conftest import Api, Operator, Person, parts_of
-from api.test_auth import PROTECTED
 from chatapp.api.routes import build
 from chatapp.errors import Overloaded, Unavailable
+from tests.api.checks import assert_refused
+from tests.api.conftest import Api, Operator, Person, parts_of
+from tests.api.test_auth import PROTECTED
 
 
 def at_top(api: Api, path: str) -> str:

@@ -6,8 +6,8 @@ import secrets
 import httpx
 import pytest
 
-from api.checks import assert_invalid, assert_refused
-from api.conftest import Api, Person
+from tests.api.checks import assert_invalid, assert_refused
+from tests.api.conftest import Api, Person
 from tests.world import PASSWORD
 
 

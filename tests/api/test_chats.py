@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.checks import assert_invalid, assert_refused
-from api.conftest import Api, Person
+from tests.api.checks import assert_invalid, assert_refused
+from tests.api.conftest import Api, Person
 
 CHAT = {"id", "name", "is_group", "creator_id", "created_at", "updated_at", "last_seq"}
 DETAIL = CHAT | {"members", "member_count", "unread_count", "last_read_seq"}

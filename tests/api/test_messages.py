@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.checks import assert_invalid, assert_refused
-from api.conftest import Api, Person
+from tests.api.checks import assert_invalid, assert_refused
+from tests.api.conftest import Api, Person
 from tests.world import CONTENT_BYTES
 
 MESSAGE = {"id", "chat_id", "seq", "content", "sender_id", "kind", "is_edited", "created_at", "updated_at"}

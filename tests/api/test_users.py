@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from api.checks import assert_invalid, assert_refused
-from api.conftest import Api, Person
+from tests.api.checks import assert_invalid, assert_refused
+from tests.api.conftest import Api, Person
 from tests.world import PASSWORD
 
 

@@ -14,9 +14,9 @@ under the directory of the start, and belongs to all replicas that are started t
 What is held are ``flock`` locks, which the kernel lets go of when a process ends, however it ends. So there is no
 state that could be stale: who holds a lock is alive, and a process id is only believed while its lock is held.
 
-``services`` joins and leaves · ``postgres``, ``valkey`` one server each · ``daemon`` starts, finds, ends a server ·
-``launch`` the small program in between that detaches it · ``access`` port and password · ``files`` private files and the
-signing key · ``errors``.
+``services`` joins and leaves · ``postgres``, ``valkey`` one server each · ``daemon`` starts, finds, ends one ·
+``launch`` the small program in between that detaches it · ``access`` port and password · ``files`` private files and
+the signing key · ``errors``.
 """
 
 from chatapp.embedded.errors import ExtraNotInstalled, OwnServicesError

@@ -11,7 +11,10 @@ _INVISIBLE = frozenset("\u200b\u200c\u200d\u2060\ufeff\u00ad\u180e\u2061\u2062\u
 
 def is_blank(text: str) -> bool:
     """Whether there is nothing to see: white space, and characters of no width."""
-    return not text.strip() or all(c.isspace() or c in _INVISIBLE for c in text)
+    stripped = text.strip()
+    if stripped and stripped[0] not in _INVISIBLE:
+        return False
+    return all(c.isspace() or c in _INVISIBLE for c in stripped)
 
 
 def is_storable(text: str) -> bool:
