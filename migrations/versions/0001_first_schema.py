@@ -137,6 +137,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("direct_key", name=op.f("uq_chats_direct_key")),
         postgresql_with={"fillfactor": "50"},
     )
+    op.create_index("ix_chats_creator", "chats", ["creator_id"], unique=False)
     op.create_table(
         "revocations",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -225,6 +226,7 @@ def downgrade() -> None:
     op.drop_index("ix_revocations_expires_at", table_name="revocations")
     op.drop_index("ix_revocations_created_at", table_name="revocations")
     op.drop_table("revocations")
+    op.drop_index("ix_chats_creator", table_name="chats")
     op.drop_table("chats")
     op.drop_index("uq_users_username_key", table_name="users", postgresql_where=sa.text("deleted_at IS NULL"))
     op.drop_index(

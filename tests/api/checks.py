@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+from litestar import Litestar
+
+
+def transport(app: Litestar, *, raise_app_exceptions: bool = True) -> httpx.ASGITransport:
+    """Requests to the application, on the loop of the test."""
+    asgi: Any = app  # the two libraries spell the types of ASGI differently
+    return httpx.ASGITransport(asgi, raise_app_exceptions=raise_app_exceptions)
 
 
 def assert_refused(response: httpx.Response, status: int, error: str | None = None, code: str | None = None) -> None:

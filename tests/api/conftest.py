@@ -13,6 +13,7 @@ from chatapp.api.parts import Parts, Probe, Rate
 from chatapp.api.routes import build
 from chatapp.auth.principal import Principal
 from chatapp.errors import RateLimited
+from tests.api.checks import transport
 from tests.world import World, opened_world
 
 BODY_BYTES = 100_000
@@ -61,7 +62,7 @@ class Api:
     def client(self, token: str | None = None) -> httpx.AsyncClient:
         """Somebody with this token."""
         client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.app, raise_app_exceptions=False),
+            transport=transport(self.app, raise_app_exceptions=False),
             base_url="http://chat.test/api/v1",
             headers={"authorization": f"Bearer {token}"} if token else {},
         )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from chatapp.api.routes import build
 from chatapp.errors import Overloaded, Unavailable
-from tests.api.checks import assert_refused
+from tests.api.checks import assert_refused, transport
 from tests.api.conftest import Api, Operator, Person, parts_of
 from tests.api.test_auth import PROTECTED
 
@@ -145,11 +146,11 @@ async def test_what_is_away_says_when_to_come_back(
 async def test_a_body_that_never_ends_is_given_up(api: Api) -> None:
     app = build(parts_of(api.world, Operator(), body_timeout_s=0.05))
 
-    async def forever():  # type: ignore[no-untyped-def]
+    async def forever() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.Event().wait()
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://chat.test/api/v1") as client:
+    async with httpx.AsyncClient(transport=transport(app), base_url="http://chat.test/api/v1") as client:
         response = await client.post("/auth/login", content=forever(), headers={"content-type": "application/json"})
     assert_refused(response, 408, code="timeout")
 
@@ -163,7 +164,7 @@ async def preflight(app: Any, origin: str) -> httpx.Response:
         "access-control-request-method": "POST",
         "access-control-request-headers": "authorization, content-type, idempotency-key",
     }
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://chat.test") as client:
+    async with httpx.AsyncClient(transport=transport(app), base_url="http://chat.test") as client:
         return await client.options("/api/v1/messages", headers=headers)
 
 
@@ -252,5 +253,5 @@ async def test_the_page_needs_nothing_from_elsewhere(api: Api) -> None:
 
 async def test_the_description_can_be_left_out(api: Api) -> None:
     app = build(parts_of(api.world, Operator(), openapi=False))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://chat.test") as client:
+    async with httpx.AsyncClient(transport=transport(app), base_url="http://chat.test") as client:
         assert (await client.get("/schema/openapi.json")).status_code == 404

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
@@ -94,7 +96,7 @@ async def test_a_body_over_the_limit_is_refused(api: Api) -> None:
 
 
 async def test_a_body_over_the_limit_is_refused_without_its_length(api: Api) -> None:
-    async def chunks():  # type: ignore[no-untyped-def]
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(BODY_BYTES // 1000 + 1):
             yield b" " * 1000
 
@@ -170,8 +172,10 @@ async def test_a_form_that_cannot_be_read_is_refused(api: Api, body: bytes) -> N
         b"nonsense",
         b"--b\r\n",
         b'--b\r\ncontent-disposition: form-data; name="username"\r\n\r\n\xff\xfe\r\n--b--\r\n',
-        b'--b\r\ncontent-disposition: form-data; name="username"\r\n'
-        b"content-type: text/plain; charset=nonsense\r\n\r\nx\r\n--b--\r\n",
+        (
+            b'--b\r\ncontent-disposition: form-data; name="username"\r\n'
+            b"content-type: text/plain; charset=nonsense\r\n\r\nx\r\n--b--\r\n"
+        ),
     ],
     ids=range(5),
 )
@@ -188,7 +192,7 @@ async def test_a_file_is_no_text(api: Api) -> None:
 async def test_every_endpoint_with_a_body_reads_both(alice: Person, bob: Person, api: Api) -> None:
     chat_id = await api.group(alice, bob)
     message = await api.message(alice, chat_id)
-    endpoints = [
+    endpoints: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/auth/register", account()),
         ("POST", "/auth/login", {"username": alice.username, "password": PASSWORD}),
         ("PUT", f"/users/{alice.id}", {"display_name": "Al"}),

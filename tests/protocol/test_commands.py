@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -206,10 +207,8 @@ def test_no_payload_raises_anything_else(valid: tuple[str, dict[str, Any], type[
 
 
 def _read(text: bytes) -> None:
-    try:
+    with contextlib.suppress(Malformed, msgspec.ValidationError):
         parse(text)
-    except (Malformed, msgspec.ValidationError):
-        pass
     ref = reference(text)
     assert ref is UNSET or isinstance(ref, str | int)
     assert is_known_type(text) in (True, False)

@@ -84,7 +84,7 @@ def headers_of(error: ChatAppError) -> dict[str, str]:
 
 def _refused(request: Request[Any, Any, Any], error: ChatAppError) -> Response[Refusal | InvalidFields]:
     if isinstance(error, Unavailable):
-        _log.warning("unavailable: %s", error.error, extra={"request_id": request_id(request.scope)})
+        _log.info("unavailable: %s", error.error, extra={"request_id": request_id(request.scope)})
     content = (
         InvalidFields(error.messages) if isinstance(error, ValidationFailed) else Refusal(error.error, error.code_word)
     )

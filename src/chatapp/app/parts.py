@@ -30,7 +30,7 @@ def parts_of(replica: Replica) -> Parts:
 
 
 def _sockets_health(replica: Replica) -> HTTPRouteHandler:
-    @get("/ws/health", summary="Sockets of this replica", tags=["health"], opt={"exclude_from_auth": True})
+    @get("/ws/health", summary="Sockets of this replica", tags=["health"])
     async def sockets_health() -> dict[str, object]:
         users, rooms = len(replica.hub.users), len(replica.hub.rooms)
         return {

@@ -1,4 +1,4 @@
-"""Signals: what is told to a chat's followers and kept nowhere. Whether the actor is a member is the caller's to know."""
+"""Signals: what is told to a chat's followers and kept nowhere. That the actor is a member is the caller's to know."""
 
 from __future__ import annotations
 

@@ -94,6 +94,9 @@ chats = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+# Whose groups must pass on when the account is deleted.
+Index("ix_chats_creator", chats.c.creator_id)
+
 chat_members = Table(
     "chat_members",
     metadata,
