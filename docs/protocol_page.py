@@ -40,8 +40,9 @@ its newest state, and every older message that changed since (`message_updated`,
 newest change. So the position is right at any moment, also when the connection breaks within a replay. Numbers of
 changes that a later change replaced are skipped. Then comes the `ack` with the chat's position, and what happens from
 there on, without gap or repeat. `resync_required` means that a replay would be too long (`delivery.replay_limit`) or
-that the position is not one of this chat's: read `GET /api/v1/messages/chat/{id}?after=…` page by page, then join
-again.
+that the position is not one of this chat's. Then take the chat's `last_seq` from `GET /api/v1/chats/{id}`, read
+`GET /api/v1/messages/chat/{id}?after=…` page by page, and join with that `last_seq`. The pages hold messages in their
+newest state, not the changes of older ones: read the older pages anew when they are shown.
 
 `epoch` in `ready` changes when the database went back in time (a restored backup, a promoted standby). Positions of
 another epoch are void: forget what you have and start over.

@@ -8,9 +8,10 @@ from tests.chaos.report import table
 from tests.chaos.run import Options, run
 
 
+@pytest.mark.alone
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_nothing_acked_is_lost_doubled_or_reordered_whatever_dies(seed: int) -> None:
     report = await run(Options(seconds=20, seed=seed))
     print(table(report))

@@ -130,6 +130,9 @@ class WireProtocol(WebSocketsSansIOProtocol):
                 self._answer_close(event)
             elif isinstance(event, Broken):
                 self._end(event.code, event.reason)
+                # The answer to the close cannot be read any more: the end of the stream is what the client waits for.
+                if self.transport.can_write_eof() and not self.transport.is_closing():
+                    self.transport.write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.Protocol``."""

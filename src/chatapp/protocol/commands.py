@@ -15,8 +15,8 @@ from chatapp.errors import Malformed
 from chatapp.protocol.events import CommandRef
 from chatapp.protocol.ids import AnyId, AnySeq
 
-Nonce = Annotated[str, Meta(min_length=1, max_length=64)]
-"""1 to 64 characters of the client's choice; one message for each, however often it is sent."""
+Nonce = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
+"""1 to 64 characters, none of them NUL, of the client's choice; one message for each, however often it is sent."""
 _Ref = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**53), le=2**53)]
 
 
