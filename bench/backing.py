@@ -1,4 +1,4 @@
-"""The PostgreSQL and the Redis of a run: those of DATABASE_URL and REDIS_URL, else own ones in a temporary directory."""
+"""The PostgreSQL and the Redis of a run: of DATABASE_URL and REDIS_URL, else own ones in a temporary directory."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ BUSY = 0.9
 
 
 class Client(Struct, frozen=True):
-    """A connection to be. ``text`` is the frame it sends, with ``@@@@@@@@`` between two ``#`` for the message's number."""
+    """A connection to be. ``text`` is what it sends, with ``@@@@@@@@`` between two ``#`` for the message's number."""
 
     port: int
     path: str

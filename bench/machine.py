@@ -19,7 +19,7 @@ _PACKAGES = ("litestar", "uvicorn", "uvloop", "SQLAlchemy", "asyncpg", "msgspec"
 
 
 class Cores(Struct, frozen=True):
-    """The two cores that everything runs on: servers on the first, the generator on the second where one is asked for."""
+    """The two cores that everything runs on: servers on the first, the generator on the second where told so."""
 
     server: int
     generator: int

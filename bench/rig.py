@@ -37,9 +37,7 @@ class Rig(Struct, frozen=True):
         """The C server, on the servers' core."""
         return servers.floor(self.programs.floor, {self.cores.server})
 
-    def replica(
-        self, cores: Collection[int] | None = None, **settings: str
-    ) -> AbstractContextManager[servers.Server]:
+    def replica(self, cores: Collection[int] | None = None, **settings: str) -> AbstractContextManager[servers.Server]:
         """A replica of the service, on the servers' core unless told otherwise."""
         environment = {
             "DATABASE_URL": self.database_url,

@@ -73,5 +73,5 @@ class World:
 
 
 def blocks(people: Sequence[Person], size: int, chats_each: int) -> list[Sequence[Person]]:
-    """Members for chats of ``size``, so that everybody is in ``chats_each`` of them: all of a block share their chats."""
+    """Members for chats of ``size``, with everybody in ``chats_each`` of them: those of a block share all."""
     return [people[at : at + size] for at in range(0, len(people), size) for _ in range(chats_each)]

@@ -9,5 +9,12 @@ haproxy() {
 # "backend server address operational-state administrative-state" of each slot that a replica has.
 slots() { haproxy 'show servers state' | awk 'NF > 7 && $1 != "#" && $5 != "-" && $5 != "0.0.0.0" {print $2, $4, $5, $6, $7}'; }
 
-# The addresses of the replicas that are asked and found ready (operational state 2), and are not being retired.
-ready_addresses() { slots | awk '$1 == "ready" && $4 == 2 && $5 == 0 {print $3}'; }
+# The addresses of the replicas that HAProxy has asked and found ready, and that are not being retired. (A slot that has
+# just been given an address counts as up until the first check has failed, hence the look at the check's own result.)
+ready_addresses() {
+  haproxy 'show stat' | awk -F, '
+    /^# / {sub(/^# /, ""); for (i = 1; i <= NF; i++) column[$i] = i; next}
+    $column["pxname"] == "ready" && $column["status"] == "UP" && $column["check_status"] ~ /L7OK$/ {
+      address = $column["addr"]; sub(/:[0-9]+$/, "", address); print address
+    }'
+}

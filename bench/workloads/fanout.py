@@ -52,9 +52,7 @@ def latency(rig: Rig, rounds: int) -> list[Finding | Curve]:
     ]
 
 
-def _cost(
-    rig: Rig, rounds: int, workload: str, *, senders: int, messages: tuple[int, int], target: float
-) -> Finding:
+def _cost(rig: Rig, rounds: int, workload: str, *, senders: int, messages: tuple[int, int], target: float) -> Finding:
     with ExitStack() as stack:
         rooms = [stack.enter_context(service_room(rig, SIZE)), stack.enter_context(floor_room(rig, SIZE))]
         counts = dict(zip((room.name for room in rooms), messages, strict=True))
@@ -85,8 +83,10 @@ def _interleaved(rooms: Sequence[Room], rounds: int, measure: Callable[[Room], M
     for at in range(rounds):
         for room, mine in zip(rooms, measured, strict=True):
             mine.append(measure(room))
-            say(f"  {at + 1}/{rounds} {room.name}: {mine[-1].us_per_delivery:.2f} µs/delivery, "
-                f"p50 {mine[-1].sent.p50_us / 1000:.2f} ms, p99 {mine[-1].sent.p99_us / 1000:.2f} ms")
+            say(
+                f"  {at + 1}/{rounds} {room.name}: {mine[-1].us_per_delivery:.2f} µs/delivery, "
+                f"p50 {mine[-1].sent.p50_us / 1000:.2f} ms, p99 {mine[-1].sent.p99_us / 1000:.2f} ms"
+            )
     return measured
 
 

@@ -33,7 +33,9 @@ class Rest:
     """The REST interface of one replica."""
 
     def __init__(self, replica: ReplicaProcess) -> None:
-        self._client = httpx.AsyncClient(base_url=f"{replica.url}/api/v1", trust_env=False, timeout=ANSWER_S)
+        self._client = httpx.AsyncClient(
+            base_url=f"{replica.url}/api/v1", trust_env=False, verify=False, timeout=ANSWER_S
+        )
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -1,0 +1,72 @@
+"""One sender on an idle system: from sending to the ack, beside what PostgreSQL alone takes for the row."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import asyncpg
+import uvloop
+
+from bench.generator import Client
+from bench.machine import pinned
+from bench.results import Curve, Finding, Series, Target, ratios
+from bench.rig import Rig, say
+from bench.workloads.rooms import CONTENT, command
+from bench.world import World
+
+_MESSAGES = 1000
+
+# The table of the messages with its indexes and checks, without its foreign keys.
+_TABLE = "CREATE TABLE IF NOT EXISTS bench_rows (LIKE messages INCLUDING ALL)"
+_ROW = "INSERT INTO bench_rows (chat_id, seq, sender_id, content) VALUES ($1, $2, $3, $4) RETURNING id, created_at"
+
+
+def run(rig: Rig, rounds: int) -> list[Finding | Curve]:
+    """Medians of 1,000, in turns."""
+
+    async def furnish(world: World) -> tuple[str, int]:
+        (person,) = await world.people(1)
+        (chat_id,) = await world.chats([[person]])
+        return person.token, chat_id
+
+    token, chat_id = rig.furnish(furnish)
+    acks: list[float] = []
+    inserts: list[float] = []
+    with rig.replica() as server:
+        client = Client(server.port, f"/ws?token={token}", 1, command(chat_id))
+        with rig.clients([client]) as generator:
+            generator.connect()
+            generator.send(1, 1, 200, "ack")
+            for at in range(rounds):
+                acks.append(float(generator.send(1, 1, _MESSAGES, "ack").p50_us))
+                with pinned({rig.cores.server}):
+                    inserts.append(uvloop.run(_insert(rig.database_url, at * 2 * _MESSAGES)))
+                say(f"  {at + 1}/{rounds} ack after {acks[-1]:.0f} µs, bare insert {inserts[-1]:.0f} µs")
+    return [
+        Finding(
+            "lone",
+            "Median from sending to the ack of a lone sender, over a bare INSERT and COMMIT through asyncpg",
+            ratios("median", acks, inserts),
+            Target("at most", 1.5),
+            [Series("service", "µs", acks), Series("INSERT and COMMIT", "µs", inserts)],
+            "The bare one is a single prepared statement that commits by itself, in a table of the same shape without "
+            "foreign keys; the ack is on disk too.",
+        )
+    ]
+
+
+async def _insert(url: str, first: int) -> float:
+    """The median in µs. ``first``: where to number on."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(_TABLE)
+        insert = await connection.prepare(_ROW)
+        took: list[float] = []
+        for seq in range(first, first + _MESSAGES + 200):
+            began = time.perf_counter()
+            await insert.fetchrow(1, seq, 1, CONTENT)
+            took.append((time.perf_counter() - began) * 1e6)
+        return median(took[200:])
+    finally:
+        await connection.close()
