@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from bench.machine import cpu_s, pinned, rss_bytes
+from bench.machine import cpu_s, pinned, precise_cpu_s, rss_bytes
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
@@ -34,6 +34,10 @@ class Server(Struct, frozen=True):
     def cpu_s(self) -> float:
         """What it has computed since its start, in seconds."""
         return cpu_s(self.pid)
+
+    def precise_cpu_s(self) -> float:
+        """The same, for small differences."""
+        return precise_cpu_s(self.pid)
 
     def rss_bytes(self) -> int:
         """Its resident memory."""

@@ -18,9 +18,11 @@ from bench.world import World
 COUNTS = (1, 2, 4)
 CHATS = 4
 CHAT_SIZE = 100
-_MESSAGES = 3000
-_QUIET_PER_S = 100.0
-_QUIET_MESSAGES = 500
+_PER_S = 200.0
+_MESSAGES = 1000
+_FOREIGN_PER_S = 400.0
+_FOREIGN_MESSAGES = 2000
+_AT_MOST_US = 5.0
 
 
 class Cluster(Struct, frozen=True):
@@ -42,9 +44,9 @@ def run(rig: Rig, rounds: int) -> list[Finding | Curve]:
     for at in range(rounds):
         for count in COUNTS:
             with clustered(rig, count, senders=CHATS) as cluster:
-                cluster.clients.send(CHATS, 5, 200)
+                cluster.clients.send(CHATS, 1, 200)
                 before = cluster.cpu_s()
-                sent = cluster.clients.send(CHATS, 5, _MESSAGES)
+                sent = cluster.clients.pace(CHATS, _PER_S, _MESSAGES)
                 each = [now - then for now, then in zip(cluster.cpu_s(), before, strict=True)]
                 costs[count].append(sum(each) / sent.deliveries * 1e6)
                 if count == max(COUNTS):
@@ -58,10 +60,10 @@ def run(rig: Rig, rounds: int) -> list[Finding | Curve]:
             "replicas",
             "CPU of a replica for a message in a chat that none of its clients follow",
             Series("foreign message", "µs", foreign),
-            Target("at most", 2.0),
-            note=f"What a replica computed for {_QUIET_MESSAGES} messages of another replica's chat, at "
-            f"{_QUIET_PER_S:.0f} a second, less what it computes in the same time when nobody sends. The kernel counts "
-            f"in hundredths of a second, so the smallest step is {10_000 / _QUIET_MESSAGES:.0f} µs.",
+            Target("at most", _AT_MOST_US),
+            note=f"What a replica with {CHATS // 2 * CHAT_SIZE} clients computed during {_FOREIGN_MESSAGES:,} messages "
+            f"of another replica's chat, {_FOREIGN_PER_S:.0f} a second, less what it computes in the same time when "
+            "nobody sends: nothing but noise, below zero too.",
         ),
         Finding(
             "replicas",
@@ -70,8 +72,8 @@ def run(rig: Rig, rounds: int) -> list[Finding | Curve]:
             None,
             [Series(f"{count} replica{'s' * (count > 1)}", "µs", costs[count]) for count in COUNTS]
             + [Series(f"busiest of {most} over their mean", "x", shares)],
-            f"{CHATS} chats of {CHAT_SIZE}, spread over the replicas, which share the cores; "
-            f"each delivers {CHATS}/n of the {CHATS} chats.",
+            f"{CHATS} chats of {CHAT_SIZE}, spread over the replicas, which share the cores: each of n "
+            f"delivers 1/n of everything. {_PER_S:.0f} messages a second in all, so that nothing is joined.",
         ),
     ]
 
@@ -80,13 +82,13 @@ def _foreign_cost(rig: Rig) -> float:
     """What the second replica computes for each message of the first one's chat, in µs."""
     with clustered(rig, 2, senders=1) as cluster:
         cluster.clients.send(1, 1, 100)
-        duration_s = _QUIET_MESSAGES / _QUIET_PER_S
-        before = cluster.servers[1].cpu_s()
+        duration_s = _FOREIGN_MESSAGES / _FOREIGN_PER_S
+        before = cluster.servers[1].precise_cpu_s()
         time.sleep(duration_s)
-        quiet = cluster.servers[1].cpu_s() - before
-        before = cluster.servers[1].cpu_s()
-        cluster.clients.pace(1, _QUIET_PER_S, _QUIET_MESSAGES)
-        return (cluster.servers[1].cpu_s() - before - quiet) / _QUIET_MESSAGES * 1e6
+        quiet = cluster.servers[1].precise_cpu_s() - before
+        before = cluster.servers[1].precise_cpu_s()
+        cluster.clients.pace(1, _FOREIGN_PER_S, _FOREIGN_MESSAGES)
+        return (cluster.servers[1].precise_cpu_s() - before - quiet) / _FOREIGN_MESSAGES * 1e6
 
 
 @contextmanager

@@ -45,10 +45,11 @@ async def ann(rest: Rest) -> Account:
 @pytest.fixture(autouse=True)
 def _still_well(replica: ReplicaProcess) -> Iterator[None]:
     """After each test: it answers, and nothing in it broke."""
+    before = len(replica.output)
     yield
     assert httpx.get(f"{replica.url}/health", trust_env=False).status_code == 200
     for word in ("Traceback", '"level": "error"', "v4.local."):
-        assert word not in replica.output
+        assert word not in replica.output[before:]
 
 
 async def ask(replica: ReplicaProcess, data: bytes) -> Answer:
@@ -118,7 +119,6 @@ async def test_an_id_that_is_none_is_a_400(replica: ReplicaProcess, ann: Account
     [
         ("text/plain", 415),
         ("application/json; charset=utf-16", 415),
-        ("application/json; charset=\xff\xfe", 415),
         ("application/json\r\nContent-Encoding: gzip", 415),
         (";;;==", 415),
         ("multipart/form-data", 400),
@@ -181,7 +181,6 @@ async def test_a_chunked_body_that_grows_too_large_is_refused(replica: ReplicaPr
         (f"{API}/users/0", 400),
         (f"{API}/users/1.0", 400),
         (f"{API}/users/%D9%A1", 400),
-        (f"{API}/users/\xb2", 400),
         (f"{API}/users/%00", 400),
         (f"{API}/users/1%00", 400),
         (f"{API}/users/%FF", 400),
@@ -200,7 +199,6 @@ async def test_a_chunked_body_that_grows_too_large_is_refused(replica: ReplicaPr
         (f"{API}/users?q=%00", 400),
         (f"{API}/users?q=%FF", 400),
         (f"{API}/users?q=%ED%A0%80", 400),
-        (f"{API}/users?\xff", 400),
         (f"{API}/users?{'a=1&' * 2000}", 400),
         (f"{API}/messages/chat/1?after=NaN", 400),
         (f"{API}/messages/chat/1?before=1e3", 400),
@@ -225,10 +223,10 @@ async def test_a_method_that_is_not_known_there_is_a_405(replica: ReplicaProcess
     "token", ["", "x", "v4.local.", "v4.local." + "A" * 60_000, "v4.public.AAAA", "\xff\xfe", "a b"]
 )
 async def test_a_token_that_is_none_is_a_401(replica: ReplicaProcess, token: str) -> None:
-    for path in (f"{API}/auth/me", "/ws"):
-        head = request("GET", path) if path != "/ws" else handshake("")
-        bearer = head[:-2] + f"Authorization: Bearer {token}\r\n\r\n".encode("latin-1")
-        assert_clear(await ask(replica, bearer), 401)
+    bearer = f"Authorization: Bearer {token}\r\n\r\n".encode("latin-1")
+    assert_clear(await ask(replica, request("GET", f"{API}/auth/me")[:-2] + bearer), 401)
+    # A header of more than 8 KiB is refused with 400 before anybody looks at the token.
+    assert_clear(await ask(replica, handshake("")[:-2] + bearer), 401 if len(token) < 8000 else 400)
 
 
 # -- HTTP itself is broken -------------------------------------------------------------------------------------------
@@ -246,6 +244,8 @@ _POST = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: applicati
         pytest.param(b"BREW /health HTTP/1.1\r\nHost: x\r\n\r\n", id="a method that HTTP does not know"),
         pytest.param(b"get /health HTTP/1.1\r\nHost: x\r\n\r\n", id="a method in small letters"),
         pytest.param(b"GET /hea lth HTTP/1.1\r\nHost: x\r\n\r\n", id="a space in the address"),
+        pytest.param(b"GET /hea\xb2lth HTTP/1.1\r\nHost: x\r\n\r\n", id="an address that is not ASCII"),
+        pytest.param(b"GET /health?\xff HTTP/1.1\r\nHost: x\r\n\r\n", id="a query that is not ASCII"),
         pytest.param(b"GET /health HTTP/1.1\r\nHost x\r\n\r\n", id="a header without a colon"),
         pytest.param(b"GET /health HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n", id="NUL in a header"),
         pytest.param(b"GET /health HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n", id="a space before the colon"),
@@ -367,18 +367,15 @@ async def test_a_handshake_that_is_none_is_refused(
     assert (await ask(replica, data.replace(old, new))).status in statuses
 
 
-async def test_frames_before_the_upgrade_is_answered_end_the_connection_or_wait(
-    replica: ReplicaProcess, ann: Account
-) -> None:
+async def test_a_frame_that_comes_with_the_handshake_breaks_nothing(replica: ReplicaProcess, ann: Account) -> None:
+    # A client has to wait for the answer (RFC 6455 section 4.1): what it sends before may be lost.
     async with wire(replica) as opened:
-        await opened.write(handshake(ann.token) + masked(b'{"type": "ping", "payload": {}}'))
-        answer = await opened.answer()
-        assert answer.status in (CLOSED, 101, 400)
-        if answer.status == 101:
-            while (frame := await opened.frame())[0] == TEXT:
-                if b'"pong"' in frame[1]:
-                    return
-            assert frame[0] == CLOSE
+        await opened.write(handshake(ann.token) + masked(b'{"type": "ping", "payload": {}, "id": "early"}'))
+        assert (await opened.answer()).status in (CLOSED, 101, 400)
+        await opened.write(masked(b'{"type": "ping", "payload": {}, "id": "late"}'))
+        heard = await opened.frame()
+        while heard[0] != CLOSE and b'"late"' not in heard[1]:
+            heard = await opened.frame()
 
 
 async def test_frames_without_a_handshake_are_no_http(replica: ReplicaProcess) -> None:
@@ -404,7 +401,8 @@ async def test_frames_without_a_handshake_are_no_http(replica: ReplicaProcess) -
         pytest.param(b"\x81\xff\x7f" + b"\xff" * 7 + b"\0\0\0\0", 1009, id="a length of 2^63"),
         pytest.param(b"\x81\xff" + (65537).to_bytes(8, "big") + b"\0\0\0\0", 1009, id="a length over the limit"),
         pytest.param(masked(b"", 0x01) + masked(b"", 0x00) * 2000, 1008, id="fragments without end"),
-        pytest.param(masked(b"[" * 60_000) * 3, 4400, id="deep JSON, again and again"),
+        pytest.param(masked(b'{"a":' * 10_000) * 3, 4400, id="deep JSON, again and again"),
+        pytest.param(masked(b"[" * 60_000) * 20, 4429, id="what is no command, again and again"),
     ],
 )
 async def test_a_frame_that_is_none_ends_the_connection_with_its_code(
@@ -470,12 +468,16 @@ async def test_a_command_that_is_none_is_answered_with_an_error_and_the_connecti
 
 
 async def test_half_a_frame_and_then_silence_ends_with_the_heartbeat(replica: ReplicaProcess, ann: Account) -> None:
-    whole = masked(b'{"type": "ping", "payload": {}}')
-    for part in (whole[:1], whole[:5], whole[:-1], masked(b"{", 0x01)):
+    async def stop_after(part: bytes) -> None:
         async with upgraded(replica, ann.token) as opened:
             await opened.write(part)
             assert await opened.close_code() == 4408
             assert await opened.is_closed()
+
+    whole = masked(b'{"type": "ping", "payload": {}}')
+    async with asyncio.TaskGroup() as all_parts:
+        for part in (whole[:1], whole[:5], whole[:-1], masked(b"{", 0x01)):
+            all_parts.create_task(stop_after(part))
 
 
 async def test_a_frame_that_trickles_is_no_sign_of_life(replica: ReplicaProcess, ann: Account) -> None:

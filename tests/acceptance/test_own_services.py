@@ -44,8 +44,8 @@ async def test_replicas_come_and_go_in_one_directory_and_the_last_one_out_stops_
                 await at_bob.tell("message", {"chat_id": chat, "content": "to the third"})
                 assert (await again.expect("message"))["content"] == "to the third"
 
-    refused = httpx.get(f"{second.url}/ws?token={ann.token}x", trust_env=False)
-    assert refused.status_code in (400, 401, 404, 426)
+        # An address that is no socket's must not get into a log with its token either.
+        assert httpx.get(f"{second.url}/ws?token={ann.token}", trust_env=False).status_code == 404
 
     second.terminate()
     assert await asyncio.to_thread(second.wait) == 0

@@ -226,8 +226,7 @@ async def test_sigterm_sends_clients_elsewhere_and_ends_in_good_order(
         assert listening.connection.close_code == 1012
     assert await asyncio.to_thread(third.wait) == 0
     stored = [m["content"] for m in await rest[0].history(bob, chat) if m["kind"] == "text"]
-    acked = [event for event in seen if event["type"] == "ack"]
-    assert len(stored) >= len(acked)
+    assert stored == ["the last"] or not any(event["type"] == "ack" for event in seen)
     assert "Traceback" not in third.output
 
 

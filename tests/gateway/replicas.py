@@ -214,10 +214,6 @@ class Client:
                 raise AssertionError("the connection was lost without a close frame") from closed
             return closed.rcvd.code, closed.rcvd.reason
 
-    def hold_little(self) -> None:
-        """Let the kernel keep little of what is not read."""
-        self.socket.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-
     async def close(self) -> None:
         await self.socket.close()
 

@@ -779,7 +779,6 @@ async def test_who_reads_too_slowly_is_closed_and_nobody_else_notices(start_node
         ada, bob, cyd = [await node.somebody(name) for name in ("ada", "bob", "cyd")]
         chat_id = await node.group(ada, bob, cyd)
         sender, reader, deaf = [await node.connect(user) for user in (ada, bob, cyd)]
-        deaf.hold_little()
         deaf.socket.transport.pause_reading()
         (connection,) = node.replica.hub.of_user(cyd.id)
         content = "x" * 16000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -374,14 +374,12 @@ async def test_who_is_further_than_this_replica_hears_nothing_twice(scene: Scene
 
 async def test_who_joined_again_after_a_removal_is_not_ended_by_it(scene: Scene) -> None:
     scene.two.repair._interval_s = 60.0
-    _, bob = await scene.two.connect(scene.bob)
+    connection, bob = await scene.two.connect(scene.bob)
     await asyncio.sleep(INTERVAL_S + 0.05)
     # What is in the chat is lost, what is for the user is not: the replica learns of the joining first.
     scene.one.bus.loses = lambda topic, payload: topic == chat_topic(scene.chat_id)
     await scene.one.members.remove(scene.ada, scene.chat_id, scene.bob.user_id)
-    scene.two.following.leave(*[(c, scene.chat_id) for c in scene.two.hub.of_user(scene.bob.user_id)][0])
-    connection = scene.two.hub.of_user(scene.bob.user_id)[0]
-    connection.left.clear()
+    scene.two.hub.leave(connection, scene.chat_id)
     # Somebody else keeps the room open and behind.
     _, ada = await scene.two.connect(scene.ada)
     await scene.one.members.add(scene.ada, scene.chat_id, [scene.bob.user_id])
@@ -412,10 +410,15 @@ async def test_who_is_removed_while_being_replayed_to_hears_nothing_after(scene:
 async def test_who_goes_while_a_new_chat_is_being_followed_leaves_nothing_behind(scene: Scene) -> None:
     cyd = await somebody(scene.database, "cyd")
     connection, _ = await scene.two.connect(cyd)
+    joined = scene.two.hub.on_joined
+
+    def gone_at_once(envelope: Envelope, connections: Sequence[Connection]) -> None:
+        joined(envelope, connections)
+        connection.ended()
+
+    scene.two.hub.on_joined = gone_at_once
     await scene.one.members.add(scene.ada, scene.chat_id, [cyd.user_id])
-    await until(lambda: bool(scene.two.following._tasks))
-    connection.ended()
-    await until(lambda: not scene.two.following._tasks)
+    await until(lambda: connection.closing and not scene.two.following._tasks)
     live = scene.two.hub.rooms.get(scene.chat_id)
     assert live is None or connection not in live.audience
     assert UserId(cyd.user_id) not in scene.two.hub.users

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from litestar import Request
 from litestar.datastructures import UploadFile
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from msgspec import NODEFAULT, Struct
 
 from chatapp.errors import FieldProblem, Malformed, UnsupportedMediaType, ValidationFailed
@@ -50,6 +50,8 @@ async def read(request: Request[Any, Any, Any], kind: type[T]) -> T:
             body = await request.body()
     except TimeoutError:
         raise HTTPException(status_code=408) from None
+    except InternalServerException:  # Litestar's word for a client that is gone, or broke HTTP, within its body
+        raise Malformed("the body is cut off") from None
     if not media_type and not body:
         raise Malformed("the body is empty")
     if media_type not in (JSON, URL_ENCODED) or options.get("charset", "utf-8").lower() not in _UTF8:

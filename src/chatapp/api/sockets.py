@@ -97,7 +97,12 @@ class Sockets:
             raise Refusal(404, "not found", "not_found")
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self._check_origin(headers.get(b"origin"))
-        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+        try:
+            query = parse_qs(
+                scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True, max_num_fields=20
+            )
+        except ValueError:
+            raise Refusal(400, "the query has too many fields", "malformed") from None
         offered: list[str] = list(scope.get("subprotocols", ()))
         token = _token(query, headers, offered)
         if not token:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 
 from chatapp.bus.port import Delivery
@@ -65,6 +66,15 @@ class Outbox:
         """Everything before this place is done."""
         while self._waiting and self._first < place:
             self._pop()
+
+    def take(self, leaves: Callable[[bytes], bool]) -> list[Delivery]:
+        """Remove the payloads of these topics, in their order. Those that stay move up to the places before ``end``."""
+        taken = [delivery for delivery in self._waiting if leaves(delivery.topic)]
+        if taken:
+            self._waiting = deque(delivery for delivery in self._waiting if not leaves(delivery.topic))
+            self._bytes -= sum(map(_size, taken))
+            self._first += len(taken)
+        return taken
 
     def _pop(self) -> None:
         self._bytes -= _size(self._waiting.popleft())

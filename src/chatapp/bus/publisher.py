@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import hiredis
 
@@ -24,13 +25,22 @@ class Publisher:
     """
 
     def __init__(
-        self, dial: Dial, limits: RedisBusLimits, stats: RedisBusStats, *, command: bytes = b"PUBLISH"
+        self,
+        dial: Dial,
+        limits: RedisBusLimits,
+        stats: RedisBusStats,
+        *,
+        command: bytes,
+        name: str,
+        on_problem: Callable[[str], None],
     ) -> None:
+        """``on_problem`` is told why Redis turned a payload down for now."""
         self._limits = limits
         self._stats = stats
         self._command = command
+        self._on_problem = on_problem
         self._outbox = Outbox(limit_payloads=limits.outbox_payloads, limit_bytes=limits.outbox_bytes)
-        self._link = Link("publisher", dial, on_up=self._up, on_down=self._down)
+        self._link = Link(f"publisher{name}", dial, on_up=self._up, on_down=self._down)
         self._idle = False
         """Connected, nothing is under way, and no send is due."""
         self._under_way = 0
@@ -61,6 +71,22 @@ class Publisher:
             self._idle = False
             asyncio.get_running_loop().call_soon(self._send)
         return place
+
+    def take(self, leaves: Callable[[bytes], bool]) -> list[Delivery]:
+        """Give up the payloads of these topics, in their order: another is to publish them.
+
+        What is under way is given up too, so it may arrive twice, but never after what is published later.
+        """
+        taken = self._outbox.take(leaves)
+        if taken:
+            if self._under_way:
+                self._link.drop("what is under way has moved")
+            self._end_flushes()
+        return taken
+
+    def drop(self, reason: str) -> None:
+        """End the connection, and connect again."""
+        self._link.drop(reason)
 
     async def flush(self, timeout_s: float) -> bool:
         """See ``Bus.flush``."""
@@ -125,6 +151,7 @@ class Publisher:
         if self._flushes:
             self._end_flushes()
         if problem is not None:
+            self._on_problem(str(problem))
             self._link.drop(f"a publish failed: {problem}")
         elif not self._under_way:
             self._stop_timeout()

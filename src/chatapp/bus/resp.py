@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import hiredis
-from msgspec import Struct
+from msgspec import Struct, structs
 from redis.asyncio.connection import Connection, SSLConnection, parse_url
 
 Reply = bytes | int | None | hiredis.ReplyError | list[Any]
@@ -43,6 +43,10 @@ class Endpoint(Struct, frozen=True):
         return f"{self.host}:{self.port}"
 
     __repr__ = __str__
+
+    def at(self, host: str, port: int) -> Endpoint:
+        """Another server that lets us in the same way."""
+        return structs.replace(self, host=host, port=port)
 
     @classmethod
     def from_url(cls, url: str) -> Endpoint:

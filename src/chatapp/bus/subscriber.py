@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
-
-from msgspec import Struct
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
 
 from chatapp.bus.limits import RedisBusLimits, RedisBusStats
 from chatapp.bus.link import Link
 from chatapp.bus.port import BusListener, Delivery
 from chatapp.bus.resp import Dial, Reply, RespConnection, pack
-from chatapp.bus.subscription import Subscription
+from chatapp.bus.subscription import Answer, Subscription, Wait
+from chatapp.bus.verbs import Verbs
 
 _logger = logging.getLogger(__name__)
 
 
-class Verbs(Struct, frozen=True):
-    """The commands to send, and the kinds of what arrives."""
-
-    subscribe: bytes
-    unsubscribe: bytes
-    message: bytes
-
-
-CLASSIC = Verbs(b"SUBSCRIBE", b"UNSUBSCRIBE", b"message")
-"""Pub/sub of one Redis. (Sharded pub/sub of a cluster has the same with an ``S`` before.)"""
-
-
 class Subscriber:
-    """Hears one Redis (one node of a cluster). ``own_topic`` is always heard and goes to ``on_own``."""
+    """Hears one Redis (one node of a cluster). ``own_topic`` is always heard and goes to ``on_own``.
+
+    ``on_refused`` is told why topics are not heard although they are wanted: then ``retry`` later, or ``drop`` the
+    connection, or ``unsubscribe`` them because another node has them now.
+    """
 
     def __init__(
         self,
@@ -42,18 +34,22 @@ class Subscriber:
         on_own: Callable[[bytes], None],
         on_ready: Callable[[], None],
         on_lost: Callable[[], None],
-        verbs: Verbs = CLASSIC,
+        on_refused: Callable[[str], None],
+        verbs: Verbs,
+        name: str,
     ) -> None:
         self._limits = limits
         self._stats = stats
         self._verbs = verbs
+        self._subscribed = verbs.subscribed
         self._own_topic = own_topic
         self._on_own = on_own
         self._on_ready = on_ready
         self._on_lost = on_lost
+        self._on_refused = on_refused
         self._listener: BusListener | None = None
-        self._topics = Subscription(own_topic)
-        self._link = Link("subscriber", dial, on_up=self._up, on_down=self._down)
+        self._topics = Subscription(own_topic, verbs.group)
+        self._link = Link(f"subscriber{name}", dial, on_up=self._up, on_down=self._down)
         self._was_ready = False
         self._commands_due = False
 
@@ -84,13 +80,29 @@ class Subscriber:
         """End the connection, and connect again."""
         self._link.drop(reason)
 
-    async def subscribe(self, topics: Collection[bytes]) -> bool:
-        """See ``Bus.subscribe``."""
+    def subscribe(self, topics: Collection[bytes]) -> Coroutine[Any, Any, bool]:
+        """See ``Bus.subscribe``. The topics are wanted from this call on, whenever its answer is awaited."""
         confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         wait = self._topics.want(topics, confirmed)
-        if confirmed.done():
-            return confirmed.result()
         self._send_soon()
+        return self._confirmed(wait, confirmed)
+
+    def take_over(self, topics: Collection[bytes]) -> None:
+        """Hear these too, which another heard until now, with ``on_gap`` once they are confirmed."""
+        self._topics.take_over(topics)
+        self._send_soon()
+
+    def retry(self) -> None:
+        """Ask once more for what was refused."""
+        self._topics.retry()
+        self._send_soon()
+
+    def unsubscribe(self, topics: Collection[bytes]) -> None:
+        """See ``Bus.unsubscribe``."""
+        self._topics.withdraw(topics)
+        self._send_soon()
+
+    async def _confirmed(self, wait: Wait, confirmed: asyncio.Future[bool]) -> bool:
         try:
             async with asyncio.timeout(self._limits.subscribe_timeout_s):
                 return await confirmed
@@ -99,11 +111,6 @@ class Subscriber:
         finally:
             if wait.missing:
                 self._topics.give_up(wait)
-
-    def unsubscribe(self, topics: Collection[bytes]) -> None:
-        """See ``Bus.unsubscribe``."""
-        self._topics.withdraw(topics)
-        self._send_soon()
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
@@ -130,10 +137,10 @@ class Subscriber:
         if connection is None:
             return
         commands = self._topics.commands()
-        for topics in commands.subscribe:
-            connection.write(pack((self._verbs.subscribe, *topics)))
-        for topics in commands.unsubscribe:
-            connection.write(pack((self._verbs.unsubscribe, *topics)))
+        packed = [pack((self._verbs.subscribe, *topics)) for topics in commands.subscribe]
+        packed += [pack((self._verbs.unsubscribe, *topics)) for topics in commands.unsubscribe]
+        if packed:
+            connection.write(b"".join(packed))
         if self._topics.take_gap():
             self._tell_gap()
 
@@ -141,11 +148,11 @@ class Subscriber:
         """The hot path: each message of each topic of this replica passes here."""
         message, wanted, own_topic = self._verbs.message, self._topics.wanted, self._own_topic
         deliveries: list[Delivery] = []
-        answered = False
+        answers: list[Reply] = []
         for reply in replies:
             if not isinstance(reply, list):
-                self._link.drop(f"a command failed: {reply!r}")
-                break
+                answers.append(reply)
+                continue
             kind, topic, payload = reply
             if kind == message:
                 if topic in wanted:
@@ -153,12 +160,29 @@ class Subscriber:
                 elif topic == own_topic:
                     self._on_own(payload)
             else:
-                self._topics.answered(topic)
-                answered = True
+                answers.append(reply)
         if deliveries:
             self._deliver(deliveries)
-        if answered:
-            self._after_answers()
+        if answers:
+            self._on_answers(answers)
+
+    def _on_answers(self, answers: list[Reply]) -> None:
+        refusal = ""
+        for reply in answers:
+            if isinstance(reply, list):
+                kind, topic, _ = reply
+                answer = self._topics.answered(topic, subscribed=kind == self._subscribed)
+                text = "topics were taken away"
+            else:
+                answer, text = self._topics.refused(), str(reply)
+            if answer is Answer.UNFITTING:
+                self._link.drop(f"an answer that nothing was asked for: {text}")
+                return
+            if answer is Answer.REFUSAL:
+                refusal = text
+        if refusal:
+            self._on_refused(refusal)
+        self._after_answers()
 
     def _after_answers(self) -> None:
         self._send()

@@ -86,6 +86,10 @@ class Audience(Generic[F]):
         """The user's followers."""
         return [follower for follower in self.everybody() if follower.user_id == user_id]
 
+    def start_of(self, follower: F) -> Seq:
+        """The position from which on it hears everything; 0 while that is being read to it."""
+        return self.live.get(follower, self.ahead.get(follower, Seq(0)))
+
     def go_live(self, follower: F, start: Seq, position: Seq) -> None:
         """Everything up to ``position`` was delivered to it, from ``start`` on; or ``start`` is yet to be reached."""
         self.replaying.pop(follower, None)

@@ -142,6 +142,11 @@ class Connection:
             self._worker.cancel()
         self._on_end(self)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether commands are under way."""
+        return self._in_flight > 0
+
     # -- the start ------------------------------------------------------------------------------------------------
 
     def once_ready(self, act: Callable[[], None]) -> None:

@@ -27,6 +27,13 @@ from chatapp.protocol.ids import ChatId, ConnectionId, Seq, UserId
 _log = logging.getLogger(__name__)
 
 
+RECONNECTS_PER_S = 500
+"""How fast a draining replica sends its clients to the others."""
+ANSWER_S = 2.0
+"""How long a draining replica waits for the answers to what a client has asked."""
+DRAIN_TICK_S = 0.02
+
+
 class GatewayLimits(Struct, frozen=True):
     """Bounds of one replica's gateway."""
 
@@ -135,19 +142,36 @@ class Gateway:
         for live in list(self._hub.rooms.values()):
             self._hub.close_room(live)
 
-    async def drain(self, within_s: float, batch: int = 200) -> None:
-        """Tell everybody to go elsewhere, each after a delay of its own, and close in batches within the time."""
+    async def drain(self, within_s: float) -> None:
+        """Tell everybody when to go elsewhere, each at a time of its own, and close them then, with 1012.
+
+        Until its time a connection is served as ever. Then nothing more is read from it, what it has asked for is
+        answered, and it is closed. Returns when all are told to close, at most ``within_s`` plus ``ANSWER_S`` later.
+        """
         self.draining = True
-        delays = {connection: random.uniform(0, within_s * 0.8) for connection in self._hub.connections}  # noqa: S311
-        for connection, delay in delays.items():
-            self._send_away(connection, int(delay * 1000))
-        # Clients close when their time has come; whoever has not is closed a little later.
-        order = sorted(delays, key=delays.__getitem__)
-        for at in range(0, len(order), batch):
-            chunk = order[at : at + batch]
-            for connection in chunk:
-                connection.close(CloseCode.SERVICE_RESTART, "draining")
-            await asyncio.sleep(min(0.05, within_s / max(1, len(order) // batch + 1)))
+        connections = list(self._hub.connections)
+        spread_s = min(within_s, max(1.0, len(connections) / RECONNECTS_PER_S))
+        leaving = sorted(((random.uniform(0, spread_s), at) for at in range(len(connections))), reverse=True)  # noqa: S311
+        for delay_s, at in leaving:
+            self._send_away(connections[at], int(delay_s * 1000))
+        began = self._clock()
+        busy: list[tuple[float, Connection]] = []
+        while leaving or busy:
+            elapsed = self._clock() - began
+            while leaving and leaving[-1][0] <= elapsed:
+                connection = connections[leaving.pop()[1]]
+                connection.transport.pause_reading()
+                busy.append((elapsed + ANSWER_S, connection))
+            still_busy: list[tuple[float, Connection]] = []
+            for until, connection in busy:
+                if connection.is_busy and elapsed < until and not connection.closing:
+                    still_busy.append((until, connection))
+                else:
+                    connection.close(CloseCode.SERVICE_RESTART, "draining")
+            busy = still_busy
+            await asyncio.sleep(DRAIN_TICK_S)
+        for connection in list(self._hub.connections):  # who came while the port was given up
+            connection.close(CloseCode.SERVICE_RESTART, "draining")
 
     def _send_away(self, connection: Connection, within_ms: int) -> None:
         connection.once_ready(lambda: connection.reply(GoingAway(GoingAwayPayload(within_ms))))

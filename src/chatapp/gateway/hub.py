@@ -268,12 +268,11 @@ class Hub:
             live.removed[envelope.subject] = envelope.position
             if len(live.removed) > REMOVED_MEMORY:
                 del live.removed[next(iter(live.removed))]
-            # Who is ahead of the removal follows since a later joining.
-            ahead = live.audience.ahead
+            # Who started at the removal or after it (and was ahead of this replica) follows by a later joining.
             gone: Iterable[Connection] = [
                 connection
                 for connection in live.audience.of_user(envelope.subject)
-                if ahead.get(connection, Seq(0)) < envelope.position
+                if live.audience.start_of(connection) < envelope.position
             ]
         else:
             gone = live.audience.everybody()

@@ -86,7 +86,7 @@ class Repair:
 
     def gap(self, live: LiveRoom) -> None:
         """A room found a gap: look again when what is missing had its time to come."""
-        asyncio.get_running_loop().call_later(self._gap_wait_s, self._fill_if_missing, live)
+        asyncio.get_running_loop().call_later(self._gap_wait_s, self._look_again, live)
 
     def interrupted(self) -> None:
         """The bus may have lost anything: compare at once."""
@@ -168,6 +168,12 @@ class Repair:
                 if chat is not None:
                     frame = encode_event(NewChat(chat))
                     self._following.joined(Envelope(Kind.JOINED, chat_id, joined_seq, (frame,), user_id), lacking)
+
+    def _look_again(self, live: LiveRoom) -> None:
+        self._fill_if_missing(live)
+        # A timer may be early by the clock's resolution, and the gap may be a newer one.
+        if live.room.has_gap and not live.room.filling and not live.closed:
+            self.gap(live)
 
     def _fill_if_missing(self, live: LiveRoom) -> None:
         if live.closed or live.room.missing(self._clock(), self._gap_wait_s) is None:

@@ -114,6 +114,8 @@ class WireProtocol(WebSocketsSansIOProtocol):
         reader = self._reader
         if reader is None:
             super().data_received(data)
+            if self.conn.handshake_exc is not None and not self.handshake_initiated:
+                self._refuse_handshake()
             return
         receiver = self._receiver
         assert receiver is not None
@@ -215,6 +217,16 @@ class WireProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     # -- the end --------------------------------------------------------------------------------------------------
+
+    def _refuse_handshake(self) -> None:
+        """``websockets`` cannot read the request (it has more than 8 KiB in a header, say), and uvicorn would wait."""
+        body = b'{"error":"the handshake cannot be read","code":"malformed"}'
+        self.handshake_complete = self.close_sent = True
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
+        self.transport.close()
 
     def _answer_close(self, event: CloseFrame) -> None:
         if not self._closing:

@@ -80,14 +80,26 @@ class Database:
         """asyncpg's own connection, in autocommit: for the hot path's few statements."""
         with translated():
             async with self._autocommit.connect() as connection:
-                raw = await connection.get_raw_connection()
-                driver = raw.driver_connection
-                assert isinstance(driver, asyncpg.Connection)
-                yield driver
+                driver = await _driver_of(connection)
+                if driver.is_closed():  # while it was idle
+                    await connection.invalidate()
+                    driver = await _driver_of(connection)
+                try:
+                    yield driver
+                finally:
+                    # SQLAlchemy does not see what happens on it, and would keep a dead one in the pool for ever.
+                    if driver.is_closed():
+                        await connection.invalidate()
 
     async def close(self) -> None:
         """Close the pool; what is under way ends with an error."""
         await self.engine.dispose()
+
+
+async def _driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, asyncpg.Connection)
+    return driver
 
 
 class translated:  # noqa: N801 (reads as a verb where it is used)
