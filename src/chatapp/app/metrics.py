@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from chatapp.auth.passwords import Passwords
-from chatapp.bus.redis import RedisBus
+from chatapp.bus.opening import AnyRedisBus
 from chatapp.gateway.following import Following
 from chatapp.gateway.heartbeat import Heartbeat
 from chatapp.gateway.hub import Hub
@@ -24,7 +24,7 @@ class ReplicaCollector(Collector):
         self,
         hub: Hub,
         writer: MessageWriter,
-        bus: RedisBus,
+        bus: AnyRedisBus,
         following: Following,
         repair: Repair,
         heartbeat: Heartbeat,

@@ -14,7 +14,7 @@ from chatapp.auth.passwords import Passwords
 from chatapp.auth.principal import Principal
 from chatapp.auth.revocations import Revocations
 from chatapp.auth.tokens import Tokens
-from chatapp.bus.redis import RedisBus
+from chatapp.bus.opening import AnyRedisBus, open_bus
 from chatapp.config import Settings
 from chatapp.errors import Unavailable
 from chatapp.gateway.commands import Commands
@@ -47,7 +47,7 @@ PRUNE_S = 60.0
 class Replica:
     """Built within a running loop; ``run`` is its life."""
 
-    def __init__(self, settings: Settings, key: bytes, database: Database, bus: RedisBus, epoch: str) -> None:
+    def __init__(self, settings: Settings, key: bytes, database: Database, bus: AnyRedisBus, epoch: str) -> None:
         self.settings = settings
         limits, delivery, auth = settings.limits, settings.delivery, settings.auth
         clock = asyncio.get_running_loop().time
@@ -240,5 +240,7 @@ async def build(settings: Settings, key: bytes) -> Replica:
         ),
         dict(postgres.connect_args()),
     )
+    redis = settings.redis
+    bus = open_bus(redis.mode, redis.connection_url(), nodes=redis.addresses(), sentinel_master=redis.sentinel_master)
     epoch = await epochs.recognise(database)
-    return Replica(settings, key, database, RedisBus.from_url(settings.redis.connection_url()), epoch)
+    return Replica(settings, key, database, bus, epoch)

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from chatapp.api.http import BoundedHttpProtocol
 from chatapp.api.routes import build as build_api
 from chatapp.api.sockets import Sockets
 from chatapp.app.parts import parts_of
@@ -55,7 +56,7 @@ def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Conf
         host=general.host,
         port=general.port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttpProtocol,
         ws=WireProtocol,
         ws_per_message_deflate=False,  # every event would be compressed for every client
         ws_max_size=settings.limits.frame_bytes,
