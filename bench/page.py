@@ -13,7 +13,7 @@ Absolute figures say more about a machine than about a program, so what is measu
 in the same run and in turns with it: a C program that does one `send()` for each delivery and nothing else
 (`bench/floor.c`), a bare `INSERT`, a session and a commit for each message (`bench/naive.py`). `x` is a ratio to that.
 CPU is user and system time of the service's process. Figures are medians of all rounds, with the lowest and the
-highest behind. The clients are a C program too (`bench/load.c`): in Python they would be slower than what they measure.
+highest behind. The clients are a C program too (`bench/load.c`, which says why).
 """
 
 

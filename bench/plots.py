@@ -22,7 +22,7 @@ def draw(curve: Curve, directory: Path) -> Path:
         low, high = [min(point.values) for point in line.points], [max(point.values) for point in line.points]
         axes.fill_between(xs, low, high, alpha=0.2, color=drawn.get_color())
     xs = [point.x for point in curve.lines[0].points]
-    if xs[-1] / xs[0] >= 50:
+    if xs[-1] / xs[0] >= 20:
         axes.set_xscale("log")
     axes.set_xticks(xs, [f"{x:,.0f}" for x in xs], minor=False)
     axes.minorticks_off()

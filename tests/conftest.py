@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from tests.servers import Databases, Servers, choose, handed_down
 
 _SERVERS = pytest.StashKey[Servers]()

@@ -15,6 +15,8 @@ _DELIVERIES = 300_000
 _CONNECTIONS = 1000
 _PACED_S = 3.0
 _WALL_MS = 250.0
+_ROUNDS = 3
+"""At most: a curve has enough points to show what is chance."""
 
 
 def room_size(rig: Rig, rounds: int) -> list[Finding | Curve]:
@@ -26,7 +28,7 @@ def room_size(rig: Rig, rounds: int) -> list[Finding | Curve]:
         with service_room(rig, size) as room, floor_room(rig, size) as below:
             room.send(1, 5, 100)
             below.send(1, 5, 100)
-            values = [(room.send(1, 5, messages), below.send(1, 5, messages)) for _ in range(rounds)]
+            values = [(room.send(1, 5, messages), below.send(1, 5, messages)) for _ in range(min(rounds, _ROUNDS))]
         service.append(Point(size, [mine.us_per_delivery for mine, _ in values]))
         floor.append(Point(size, [its.us_per_delivery for _, its in values]))
         say(f"  room of {size}: {service[-1].median:.2f} µs/delivery, floor {floor[-1].median:.2f}")
@@ -48,7 +50,7 @@ def chats_per_connection(rig: Rig, rounds: int) -> list[Finding | Curve]:
     memory: list[Point] = []
     for chats in CHATS_EACH:
         people = crowd(rig, _CONNECTIONS, chats)
-        arrivals = [arrive(rig, people, in_flight=256) for _ in range(rounds)]
+        arrivals = [arrive(rig, people, in_flight=256) for _ in range(min(rounds, _ROUNDS))]
         cost.append(Point(chats, [a.server_cpu_s / a.count * 1e6 for a in arrivals]))
         memory.append(Point(chats, [a.grown_bytes / a.count / 1024 for a in arrivals]))
         say(f"  {chats} chats: {cost[-1].median:.0f} µs/connect, {memory[-1].median:.1f} KiB")
@@ -84,7 +86,7 @@ def messages_per_second(rig: Rig, rounds: int) -> list[Finding | Curve]:
         for rate in RATES:
             cpu: list[float] = []
             sents = []
-            for _ in range(rounds):
+            for _ in range(min(rounds, _ROUNDS)):
                 before = room.server.cpu_s()
                 sents.append(room.clients.pace(CLIENTS, rate, int(rate * _PACED_S), strict=False))
                 cpu.append((room.server.cpu_s() - before) / sents[-1].seconds * 100)

@@ -20,10 +20,12 @@ depends_on = None
 # Without p_wait a chat that somebody else has locked is left alone, so that it cannot hold up the others.
 # Outcomes: 0 stored, 1 the same was stored before (nonce), 2 the nonce belongs to another message, 3 not a member,
 # 4 the chat is locked by somebody else.
+# The planner is held to nested loops over the indexes: its plans are kept for the connection's life, and what it would
+# choose while the tables are empty is ruinous when they are not.
 APPEND_MESSAGES = """
 CREATE FUNCTION append_messages(p_sender bigint[], p_chat bigint[], p_content text[], p_nonce text[], p_wait boolean)
 RETURNS TABLE (ord bigint, outcome integer, message_id bigint, seq bigint, created_at timestamptz, username text)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
   v_now timestamptz;
   v_locked bigint[];

@@ -18,13 +18,14 @@ from redis.exceptions import RedisError
 class PrivateValkey:
     """Listens on a port of its own, the same one after a restart, and keeps nothing."""
 
-    def __init__(self, directory: Path, password: str = "") -> None:
+    def __init__(self, directory: Path, password: str = "", *, settings: str = "", sentinel: bool = False) -> None:
+        """``settings`` are more lines for its configuration. ``sentinel`` makes it one, which is no server of data."""
         self._directory = directory
         self._password = password
+        self.settings = settings
+        self._sentinel = sentinel
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port: int = free_port()
 
     @property
     def url(self) -> str:
@@ -35,14 +36,26 @@ class PrivateValkey:
         return f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        settings = f"bind 127.0.0.1\nport {self.port}\nsave ''\nappendonly no\ndir {self._directory}\n"
+        """Start it, and wait until it answers."""
+        self.launch()
+        self.await_answer()
+
+    def launch(self) -> None:
+        """Only start it: of several, the start-ups then overlap."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        settings = f"bind 127.0.0.1\nport {self.port}\ndir {self._directory}\n{self.settings}"
+        if not self._sentinel:
+            settings += "save ''\nappendonly no\n"
         if self._password:
             settings += f"requirepass {self._password}\n"
         configuration = self._directory / "valkey.conf"
         configuration.write_text(settings)
+        kind = ["--sentinel"] if self._sentinel else []
         self._process = subprocess.Popen(
-            [str(_program()), str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [str(_program()), str(configuration), *kind], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+
+    def await_answer(self) -> None:
         deadline = time.monotonic() + 15
         while True:
             with contextlib.suppress(RedisError), self.admin() as admin:
@@ -50,6 +63,10 @@ class PrivateValkey:
                 return
             assert time.monotonic() < deadline, "the private Valkey did not start"
             time.sleep(0.01)
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
 
     def kill(self) -> None:
         if self._process is not None:
@@ -72,9 +89,30 @@ class PrivateValkey:
         with self.admin() as admin:
             return admin.execute_command(*words)
 
+    def role(self) -> bytes:
+        """``master`` or ``slave``; nothing while it does not answer."""
+        with contextlib.suppress(RedisError):
+            role = self.command("ROLE")
+            assert isinstance(role, list)
+            return bytes(role[0])
+        return b""
+
+    def hears(self, topic: bytes) -> bool:
+        """Whether anybody is subscribed to it here."""
+        with contextlib.suppress(RedisError):
+            return self.command("PUBSUB", "CHANNELS", topic.decode()) == [topic]
+        return False
+
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         os.kill(self._process.pid, number)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _program() -> Path:

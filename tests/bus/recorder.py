@@ -21,6 +21,14 @@ async def eventually(condition: Callable[[], bool], patience_s: float = PATIENCE
         await asyncio.sleep(0.005)
 
 
+def waited_for(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+    """The same where no loop runs: wait for servers that are asked over the network."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
+        time.sleep(0.02)
+
+
 class Recorder:
     """Remembers what the bus told. Set ``fails`` to have it raise afterwards."""
 

@@ -8,21 +8,31 @@ from uuid import uuid4
 
 import pytest
 
+from chatapp.bus.cluster import ClusterBus
 from chatapp.bus.memory import MemoryBus, MemoryHub
+from chatapp.bus.opening import open_bus
 from chatapp.bus.port import Bus
-from chatapp.bus.redis import RedisBus
+from tests.bus.private_cluster import PrivateCluster, PrivateSentinels
 from tests.bus.recorder import Recorder, eventually
 
 Join = Callable[[], Awaitable[tuple[Bus, Recorder]]]
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "single", "sentinel", "cluster"])
 def make(request: pytest.FixtureRequest) -> Callable[[], Bus]:
-    if request.param == "memory":
-        hub = MemoryHub()
-        return lambda: MemoryBus(hub)
-    url: str = request.getfixturevalue("redis_url")
-    return lambda: RedisBus.from_url(url)
+    match request.param:
+        case "memory":
+            hub = MemoryHub()
+            return lambda: MemoryBus(hub)
+        case "single":
+            url: str = request.getfixturevalue("redis_url")
+            return lambda: open_bus("single", url)
+        case "sentinel":
+            group: PrivateSentinels = request.getfixturevalue("sentinels")
+            return lambda: open_bus("sentinel", group.url, nodes=group.addresses, sentinel_master=group.name)
+        case _:
+            cluster: PrivateCluster = request.getfixturevalue("cluster")
+            return lambda: open_bus("cluster", cluster.masters[0].url)
 
 
 @pytest.fixture
@@ -75,7 +85,7 @@ async def test_any_bytes_arrive_unchanged(join: Join, topic: bytes) -> None:
     assert recorder.payloads(topic) == payloads
 
 
-async def test_payloads_arrive_in_the_order_of_publishing_across_topics(join: Join, topic: bytes) -> None:
+async def test_the_payloads_of_each_topic_arrive_in_the_order_of_publishing(join: Join, topic: bytes) -> None:
     (one, _), (two, recorder) = await join(), await join()
     topics = [topic + b":%d" % number for number in range(7)]
     assert await two.subscribe(topics)
@@ -84,7 +94,10 @@ async def test_payloads_arrive_in_the_order_of_publishing_across_topics(join: Jo
         if number % 100 == 0:
             await asyncio.sleep(0)
     await eventually(lambda: len(recorder.deliveries) >= 5_000)
-    assert [int(delivery.payload) for delivery in recorder.deliveries] == list(range(5_000))
+    for number, each in enumerate(topics):
+        assert [int(payload) for payload in recorder.payloads(each)] == list(range(number, 5_000, 7))
+    if not isinstance(two, ClusterBus):
+        assert [int(delivery.payload) for delivery in recorder.deliveries] == list(range(5_000))
 
 
 async def test_what_comes_together_is_handed_over_together(join: Join, topic: bytes) -> None:

@@ -34,10 +34,10 @@ def run(*words: str, **environ: str) -> Result:
 
 
 class FakeApp(ModuleType):
-    """Stands for ``chatapp.app`` and remembers what it was asked to serve."""
+    """Stands for ``chatapp.app.serve`` and remembers what it was asked to serve."""
 
     def __init__(self) -> None:
-        super().__init__("chatapp.app")
+        super().__init__("chatapp.app.serve")
         self.status = 0
         self.calls: list[tuple[Settings, Path, int, bool]] = []
 
@@ -49,7 +49,7 @@ class FakeApp(ModuleType):
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> FakeApp:
     fake = FakeApp()
-    monkeypatch.setitem(sys.modules, "chatapp.app", fake)
+    monkeypatch.setitem(sys.modules, "chatapp.app.serve", fake)
     return fake
 
 

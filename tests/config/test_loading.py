@@ -5,12 +5,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.config.support import BOTH, STRONG_KEY, from_environ, from_yaml, problems_of, problems_of_yaml
 
 from chatapp.config import Rate, Settings, load
 from chatapp.config.environment import read_environ
 from chatapp.config.given import Given
 from chatapp.config.keys import keys
+from tests.config.support import BOTH, STRONG_KEY, from_environ, from_yaml, problems_of, problems_of_yaml
 
 
 def test_nothing_given_means_the_defaults_and_own_services() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.config.support import from_environ, problems_of
 
 from chatapp.config import PostgresSettings, Secret
+from tests.config.support import from_environ, problems_of
 
 
 def at(url: str) -> PostgresSettings:

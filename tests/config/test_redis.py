@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.config.support import from_environ, problems_of
 
 from chatapp.config import RedisSettings, Secret
+from tests.config.support import from_environ, problems_of
 
 DATABASE = "postgres://u:p@db/chat"
 

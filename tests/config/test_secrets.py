@@ -6,13 +6,13 @@ import msgspec
 import pytest
 from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
-from tests.config.support import BOTH, STRONG_KEY, from_environ, from_yaml, problems_of, problems_of_yaml
 
 from chatapp.config import Secret, load
 from chatapp.config.environment import read_environ
 from chatapp.config.given import Given
 from chatapp.config.keys import keys
 from chatapp.config.showing import to_tree
+from tests.config.support import BOTH, STRONG_KEY, from_environ, from_yaml, problems_of, problems_of_yaml
 
 HIDDEN = "hunter2"
 

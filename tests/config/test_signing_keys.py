@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.config.support import BOTH, STRONG_KEY, from_environ, problems_of
 
 from chatapp.config.signing_keys import KeyFormatError, decode_key, weakness_of
+from tests.config.support import BOTH, STRONG_KEY, from_environ, problems_of
 
 PRODUCTION = {**BOTH, "CHATAPP_GENERAL__ENVIRONMENT": "production"}
 

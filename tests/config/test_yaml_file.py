@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.config.support import BOTH, from_yaml, problems_of, problems_of_yaml
 
 from chatapp.config import load
+from tests.config.support import BOTH, from_yaml, problems_of, problems_of_yaml
 
 
 def test_the_file_is_found_in_a_directory_or_named_itself(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
-from tests.embedded.conftest import SERVERS, ServerName, Site, wait_until
 
 from chatapp.embedded import Endpoints, ExtraNotInstalled, OwnServices, OwnServicesError, launch
 from chatapp.embedded.access import read_access
 from chatapp.embedded.daemon import free_port
+from tests.embedded.conftest import SERVERS, ServerName, Site, wait_until
 
 
 async def answers(endpoints: Endpoints) -> bool:

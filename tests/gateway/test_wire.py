@@ -51,6 +51,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.receivers: list[Receiver] = []
+        self.peers: list[Peer] = []
         self.may_accept = asyncio.Event()
         self.may_accept.set()
         self.port = 0
@@ -68,8 +69,21 @@ class Endpoint:
         self.receivers.append(receiver)
         take_over(receiver, LIMIT)
 
-    async def connect(self, path: str = "/ws", early: bytes = b"", buffer_bytes: int | None = None) -> Peer:
-        """A client in bytes. ``early``: sent in one piece with the handshake."""
+    async def too_early(self, early: bytes) -> Peer:
+        """A client that sends this before its handshake is answered."""
+        self.may_accept.clear()
+        connections = self.server.server_state.connections
+        before = set(connections)
+        peer = await self.connect()
+        await until(lambda: any(type(c) is WireProtocol for c in connections - before))
+        peer.send(early)
+        await peer.writer.drain()
+        await asyncio.sleep(0.02)
+        self.may_accept.set()
+        return peer
+
+    async def connect(self, path: str = "/ws", buffer_bytes: int | None = None) -> Peer:
+        """A client in bytes."""
         raw = socket.socket()
         if buffer_bytes is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
@@ -80,9 +94,13 @@ class Endpoint:
         writer.write(
             f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-            + early
         )
-        return Peer(reader, writer)
+        self.peers.append(Peer(reader, writer))
+        return self.peers[-1]
+
+    def drop_all(self) -> None:
+        for peer in self.peers:
+            peer.drop()
 
     async def upgraded(self, path: str = "/ws", **options: Any) -> tuple[Peer, Receiver]:
         """A client whose handshake was answered, and its receiver."""
@@ -142,9 +160,8 @@ async def endpoint() -> AsyncIterator[Endpoint]:
         endpoint.port = port
         endpoint.server = server
         yield endpoint
-        for receiver in endpoint.receivers:
-            if not receiver.ends:
-                receiver.transport.abort()
+        endpoint.drop_all()
+        await until(lambda: all(receiver.ends == 1 for receiver in endpoint.receivers))
 
 
 @pytest.fixture
@@ -218,18 +235,18 @@ async def test_frames_go_both_ways(endpoint: Endpoint) -> None:
     peer.drop()
 
 
-@pytest.mark.parametrize("early", [text("early"), ping(b"x"), masked(0x1, b"half")[:5]], ids=["text", "ping", "half"])
+@pytest.mark.parametrize("early", [text("early"), masked(0x1, b"half")[:5]], ids=["text", "half"])
 async def test_who_sends_before_the_handshake_is_answered_gets_no_connection(endpoint: Endpoint, early: bytes) -> None:
-    peer = await endpoint.connect(early=early)
-    await peer.at_end()
+    peer = await endpoint.too_early(early)
+    assert await peer.at_end()
+    peer.drop()
     await until(lambda: not endpoint.server.server_state.connections)
     assert all(receiver.ends == 1 and not receiver.texts for receiver in endpoint.receivers)
 
 
-async def test_garbage_with_the_handshake_harms_nobody(endpoint: Endpoint) -> None:
-    for early in (b"\xff" * 50, b"\x81\x00", close(), text(b"\xff"), b"GET / HTTP/1.1\r\n\r\n"):
-        peer = await endpoint.connect(early=early)
-        await peer.at_end()
+async def test_garbage_before_the_handshake_is_answered_harms_nobody(endpoint: Endpoint) -> None:
+    for early in (b"\xff" * 50, b"\x81\x00", close(), ping(), text(b"\xff"), b"GET / HTTP/1.1\r\n\r\n"):
+        (await endpoint.too_early(early)).drop()
     await until(lambda: not endpoint.server.server_state.connections)
     peer, _ = await endpoint.upgraded()
     peer.drop()
@@ -259,7 +276,7 @@ async def test_a_token_in_the_address_is_not_logged(endpoint: Endpoint, caplog: 
         failing = await endpoint.connect("/fail?token=SECRET")
         await failing.at_end()
     peer.drop()
-    assert "SECRET" not in "".join(record.getMessage() for record in caplog.records if record.name != "uvicorn.error")
+    assert "SECRET" not in "".join(record.getMessage() for record in caplog.records)
 
 
 # -- signs of life ------------------------------------------------------------------------------------------------
@@ -456,6 +473,7 @@ async def test_a_server_that_shuts_down_sends_everybody_elsewhere() -> None:
         answering = asyncio.ensure_future(answer())
     assert await answering == CloseCode.SERVICE_RESTART
     assert receiver.ends == 1
+    endpoint.drop_all()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ class RedisBusLimits(Struct, frozen=True, kw_only=True):
 
     outbox_payloads: int = 100_000
     outbox_bytes: int = 16 * 1024 * 1024
-    """Past either, the oldest payload that waits for being published is forgotten."""
+    """Past either, the oldest payload that waits for being published is forgotten. In a cluster: for each master."""
     pipeline_payloads: int = 512
     pipeline_bytes: int = 1024 * 1024
     """What is sent at once and must be confirmed before more is sent."""

@@ -50,10 +50,11 @@ class Bus(Protocol):
         """
 
     def publish(self, topic: bytes, payload: bytes) -> None:
-        """Hand a payload over. It leaves soon, together with others that wait, in the order of these calls.
+        """Hand a payload over. It leaves soon, together with others that wait.
 
-        What is not confirmed is kept, in order and bounded, and sent again (so it may arrive twice); past the bound
-        the oldest is forgotten and counted. Never raises, never waits.
+        Each topic's payloads leave in the order of these calls; those of different topics too, unless the bus is a
+        cluster. What is not confirmed is kept, in that order and bounded, and sent again (so it may arrive twice); past
+        the bound the oldest is forgotten and counted. Never raises, never waits.
         """
 
     async def subscribe(self, topics: Collection[bytes]) -> bool:

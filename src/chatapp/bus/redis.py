@@ -1,54 +1,58 @@
-"""The bus over one Redis (or Valkey): classic pub/sub, at most once, with everything needed to notice what is lost.
+"""The bus over one Redis (or Valkey), or over the master of a Sentinel group: classic pub/sub, at most once.
 
-Sentinel needs only another ``Dial`` (one that asks for the master first); a cluster needs a ``Publisher`` and a
-``Subscriber`` for each node, with the sharded commands, behind a class beside this one.
+``cluster.py`` has the bus over a cluster.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
-from chatapp.bus.heartbeat import Heartbeat
 from chatapp.bus.limits import RedisBusLimits, RedisBusStats
+from chatapp.bus.line import Line
 from chatapp.bus.port import BusListener, BusStatus
-from chatapp.bus.publisher import Publisher
 from chatapp.bus.resp import Dial, Endpoint, connect
-from chatapp.bus.subscriber import Subscriber
+from chatapp.bus.sentinel import Sentinels
+from chatapp.bus.verbs import CLASSIC
 from chatapp.errors import Unavailable
 
 _logger = logging.getLogger(__name__)
 
+PUBLISHER, SUBSCRIBER = b"chatapp-publisher", b"chatapp-subscriber"
+"""What ``CLIENT LIST`` shows."""
+
 
 class RedisBus:
-    """A ``Bus``. Make it with ``from_url``; see the port for what each method promises.
+    """A ``Bus``. Make it with ``open_bus``, ``from_url`` or ``from_sentinels``; the port says what each method does.
 
-    Every second it publishes a beat to a topic of its own. A beat that comes back proves the whole way; when none does
-    for three seconds the subscriber connects again. So a Redis that is stopped, cut off or replaced is noticed also
-    when no connection breaks.
+    The order of publishing holds across all topics.
     """
 
-    def __init__(self, *, publisher_dial: Dial, subscriber_dial: Dial, limits: RedisBusLimits) -> None:
+    def __init__(
+        self,
+        *,
+        publisher_dial: Dial,
+        subscriber_dial: Dial,
+        limits: RedisBusLimits,
+        watch: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        """``watch`` runs from ``start`` to ``close``."""
         self.stats = RedisBusStats()
         self._limits = limits
-        self._own_topic = b"chatapp:bus:%s" % uuid4().hex.encode()
-        self._heartbeat = Heartbeat(missed_limit=limits.heartbeats_missed)
-        self._last_beat = -1
-        self._publisher = Publisher(publisher_dial, limits, self.stats)
-        self._subscriber = Subscriber(
-            subscriber_dial,
-            limits,
-            self.stats,
-            own_topic=self._own_topic,
-            on_own=self._heartbeat.came_back,
-            on_ready=self._send_beat,
-            on_lost=self._heartbeat.restart,
+        self._line = Line(
+            publisher_dial=publisher_dial,
+            subscriber_dial=subscriber_dial,
+            own_topic=b"chatapp:bus:%s" % uuid4().hex.encode(),
+            limits=limits,
+            stats=self.stats,
+            verbs=CLASSIC,
         )
-        self._tasks: list[asyncio.Task[None]] = []
-        self._publishing: asyncio.Task[None] | None = None
+        self._watch = watch
+        self._watching: asyncio.Task[None] | None = None
         self._closed = False
 
     @classmethod
@@ -58,87 +62,83 @@ class RedisBus:
         limits = limits or RedisBusLimits()
         dial = partial(connect, endpoint, timeout_s=limits.connect_timeout_s)
         return cls(
-            publisher_dial=partial(dial, name=b"chatapp-publisher"),
-            subscriber_dial=partial(dial, name=b"chatapp-subscriber"),
+            publisher_dial=partial(dial, name=PUBLISHER),
+            subscriber_dial=partial(dial, name=SUBSCRIBER),
             limits=limits,
+        )
+
+    @classmethod
+    def from_sentinels(
+        cls, sentinels: Sequence[Endpoint], master: str, server: Endpoint, limits: RedisBusLimits | None = None
+    ) -> RedisBus:
+        """The server that the Sentinels know as ``master``, let in as ``server`` says."""
+        limits = limits or RedisBusLimits()
+        group = Sentinels(
+            sentinels,
+            master,
+            server,
+            timeout_s=limits.connect_timeout_s,
+            interval_s=limits.heartbeat_interval_s,
+        )
+        return cls(
+            publisher_dial=partial(group.dial, PUBLISHER),
+            subscriber_dial=partial(group.dial, SUBSCRIBER),
+            limits=limits,
+            watch=group.watch,
         )
 
     async def start(self, listener: BusListener) -> None:
         """See ``Bus.start``."""
-        self._publishing = asyncio.create_task(self._publisher.run(), name="bus publisher")
-        self._tasks = [
-            asyncio.create_task(self._subscriber.run(listener), name="bus subscriber"),
-            asyncio.create_task(self._beat(), name="bus heartbeat"),
-        ]
+        self._line.start(listener)
+        if self._watch is not None:
+            self._watching = asyncio.create_task(self._watch(), name="bus watch")
 
     def publish(self, topic: bytes, payload: bytes) -> None:
         """See ``Bus.publish``."""
         if self._closed:
             self.stats.dropped += 1
         else:
-            self._publisher.publish(topic, payload)
+            self._line.publisher.publish(topic, payload)
 
     async def subscribe(self, topics: Collection[bytes]) -> bool:
         """See ``Bus.subscribe``."""
-        return not self._closed and await self._subscriber.subscribe(topics)
+        return not self._closed and await self._line.subscriber.subscribe(topics)
 
     async def unsubscribe(self, topics: Collection[bytes]) -> None:
         """See ``Bus.unsubscribe``. Does not wait for Redis: nothing of these topics is handed over from now on."""
-        self._subscriber.unsubscribe(topics)
+        self._line.subscriber.unsubscribe(topics)
 
     async def ping(self) -> float:
         """See ``Bus.ping``. The trip is that of a beat: through the outbox, Redis and the subscription."""
+        if self._closed:
+            raise Unavailable
         clock = asyncio.get_running_loop().time
         began = clock()
-        if not self._closed:
-            self._send_beat()
-            try:
-                async with asyncio.timeout(self._limits.ping_timeout_s):
-                    await self._heartbeat.wait_for_latest()
-            except TimeoutError:
-                pass
-            else:
-                return clock() - began
-        raise Unavailable
+        await self._line.ping()
+        return clock() - began
 
     @property
     def status(self) -> BusStatus:
         """See ``Bus.status``."""
         return BusStatus(
-            connected=self._heartbeat.alive and self._subscriber.ready,
-            unconfirmed=len(self._publisher),
-            topics=len(self._subscriber),
+            connected=self._line.alive,
+            unconfirmed=len(self._line.publisher),
+            topics=len(self._line.subscriber),
         )
 
     async def flush(self, timeout_s: float) -> bool:
         """See ``Bus.flush``."""
-        return await self._publisher.flush(timeout_s)
+        return await self._line.publisher.flush(timeout_s)
 
     async def close(self) -> None:
         """See ``Bus.close``."""
         if self._closed:
             return
         self._closed = True
-        await _end(self._tasks)
-        if self._publishing is not None:
-            if not await self._publisher.flush(self._limits.close_timeout_s):
-                _logger.warning("the bus closes with %d payloads unpublished", len(self._publisher))
-            await _end([self._publishing])
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._limits.heartbeat_interval_s)
-            if self._subscriber.connected and self._heartbeat.tick():
-                self._subscriber.drop(f"{self._limits.heartbeats_missed} heartbeats did not come back")
-            self._send_beat()
-
-    def _send_beat(self) -> None:
-        """Unless the last one is still waiting: beats must not fill the outbox while Redis is away."""
-        if self._publisher.has_left(self._last_beat):
-            self._last_beat = self._publisher.publish(self._own_topic, self._heartbeat.next_beat())
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await self._line.stop_hearing()
+        if not await self._line.publisher.flush(self._limits.close_timeout_s):
+            _logger.warning("the bus closes with %d payloads unpublished", len(self._line.publisher))
+        await self._line.end()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import hiredis
 from msgspec import Struct, structs
-from redis.asyncio.connection import Connection, SSLConnection, parse_url
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
 
 Reply = bytes | int | None | hiredis.ReplyError | list[Any]
 """As hiredis makes it: an error reply is an exception object that is not raised."""
@@ -38,20 +38,23 @@ class Endpoint(Struct, frozen=True):
     username: str | None = None
     password: str | None = None
     tls: ssl.SSLContext | None = None
+    socket: str | None = None
+    """The path of a Unix socket, which is then used instead of host and port."""
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return self.socket or f"{self.host}:{self.port}"
 
     __repr__ = __str__
 
     def at(self, host: str, port: int) -> Endpoint:
         """Another server that lets us in the same way."""
-        return structs.replace(self, host=host, port=port)
+        return structs.replace(self, host=host, port=port, socket=None)
 
     @classmethod
     def from_url(cls, url: str) -> Endpoint:
-        """``redis://[user][:password@]host[:port][/db]``, ``rediss://`` for TLS; options as redis-py reads them.
+        """``redis://[user][:password@]host[:port][/db]``, ``rediss://`` for TLS, ``unix://…/path`` for a socket.
 
+        Options are read as redis-py does.
         The database does not matter: Redis' topics are the same in all of them. Raises ``ValueError``, which does not
         quote the address.
         """
@@ -61,6 +64,8 @@ class Endpoint(Struct, frozen=True):
             template = kind(**options)
         except Exception:  # noqa: BLE001 - of any kind, and its text may hold the password
             template = None
+        if isinstance(template, UnixDomainSocketConnection):
+            return cls("", 0, template.username, template.password, socket=template.path)
         if not isinstance(template, Connection):
             raise ValueError("the address of Redis must look like redis://:password@host:port/0 or rediss://…")  # noqa: TRY004
         return cls(
@@ -153,9 +158,7 @@ async def connect(endpoint: Endpoint, *, name: bytes, timeout_s: float) -> RespC
     connection: RespConnection | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            _, connection = await asyncio.get_running_loop().create_connection(
-                RespConnection, endpoint.host, endpoint.port, ssl=endpoint.tls
-            )
+            connection = await _open(endpoint)
             replies = await connection.ask(_greeting(endpoint, name))
     except BaseException:
         if connection is not None:
@@ -165,6 +168,15 @@ async def connect(endpoint: Endpoint, *, name: bytes, timeout_s: float) -> RespC
         connection.abort()
         problem = next((reply for reply in replies if isinstance(reply, hiredis.ReplyError)), "no PONG")
         raise Refused(str(problem))
+    return connection
+
+
+async def _open(endpoint: Endpoint) -> RespConnection:
+    loop = asyncio.get_running_loop()
+    if endpoint.socket is not None:
+        _, connection = await loop.create_unix_connection(RespConnection, endpoint.socket)
+    else:
+        _, connection = await loop.create_connection(RespConnection, endpoint.host, endpoint.port, ssl=endpoint.tls)
     return connection
 
 

@@ -55,8 +55,7 @@ class Sentinels:
         try:
             async with asyncio.timeout(self._timeout_s):
                 (role,) = await connection.ask([(b"ROLE",)])
-            if not isinstance(role, list) or role[0] != b"master":
-                raise Refused(f"{endpoint} is not a master: {_brief(role)}")
+            _check_role(role)
         except BaseException:
             connection.abort()
             raise
@@ -125,6 +124,12 @@ class _Inquiry:
         if self._connection is not None:
             self._connection.abort()
             self._connection = None
+
+
+def _check_role(role: Reply) -> None:
+    """A replica takes publishes too, and tells nobody but its own subscribers."""
+    if not isinstance(role, list) or role[0] != b"master":
+        raise Refused(f"the Sentinels named a server that is not the master: {_brief(role)}")
 
 
 def _brief(reply: Reply) -> str:

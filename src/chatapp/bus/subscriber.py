@@ -16,6 +16,9 @@ from chatapp.bus.verbs import Verbs
 
 _logger = logging.getLogger(__name__)
 
+TAKEN_AWAY = "topics were taken away"
+"""What ``on_refused`` is told when a node of a cluster gave a slot away."""
+
 
 class Subscriber:
     """Hears one Redis (one node of a cluster). ``own_topic`` is always heard and goes to ``on_own``.
@@ -172,7 +175,7 @@ class Subscriber:
             if isinstance(reply, list):
                 kind, topic, _ = reply
                 answer = self._topics.answered(topic, subscribed=kind == self._subscribed)
-                text = "topics were taken away"
+                text = TAKEN_AWAY
             else:
                 answer, text = self._topics.refused(), str(reply)
             if answer is Answer.UNFITTING:

@@ -182,9 +182,9 @@ class Connection:
         """The command is done, and what it did is on disk."""
         self.reply(Ack(payload, id=command.id))
 
-    def refuse(self, command: Command, error: ChatAppError) -> None:
-        """The command failed."""
-        self.reply(error_event(error, command.id))
+    def refuse(self, command: Command, error: ChatAppError, chat_id: ChatId | None = None) -> None:
+        """The command failed; ``chat_id`` where it is about several and failed for this one."""
+        self.reply(error_event(error, command.id, chat_id))
 
     def too_slow(self) -> None:
         """The backlog passed its limit: tell why, if that can still be told, and drop the rest."""

@@ -234,7 +234,7 @@ class Following:
         try:
             position = await self.join(connection, chat_id, after)
         except ChatAppError as error:
-            connection.refuse(command, error)
+            connection.refuse(command, error, chat_id)
         else:
             connection.ack(command, AckPayload("resume", chat_id, seq=position))
 

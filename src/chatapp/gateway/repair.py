@@ -111,7 +111,7 @@ class Repair:
                 if urgent:
                     self._interrupted.set()
                     await asyncio.sleep(0.2)
-            except Exception:
+            except Exception:  # noqa: BLE001 (the loop outlives its failures)
                 _log.exception("a comparison of positions failed")
 
     async def close(self) -> None:
@@ -190,6 +190,9 @@ class Repair:
             async with self._at_once:
                 self.stats.fills += 1
                 assert room.position is not None
+                known = await chat_statements.last_seqs(self._database, [live.chat_id])
+                # What was heard of was committed before, so anything beyond was made up by whoever can publish.
+                room.forget_beyond(known.get(live.chat_id, room.position))
                 start, target = room.position, room.highest
                 while not live.closed and room.position < target:
                     envelopes, upto = await self._messages.between(

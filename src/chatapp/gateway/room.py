@@ -70,6 +70,14 @@ class Room:
         if self.position is not None and self.highest > self.position and (urgent or self._gap_since is None):
             self._gap_since = float("-inf") if urgent else now
 
+    def forget_beyond(self, last_seq: Seq) -> None:
+        """PostgreSQL's position, read after all that was heard of: what claims a higher one is not of this chat."""
+        if self.highest > last_seq:
+            self.highest = last_seq
+            self._early = {at: e for at, e in self._early.items() if at <= last_seq}
+            if self.position is not None and self.highest <= self.position:
+                self._gap_since = None
+
     def missing(self, now: float, gap_wait_s: float) -> tuple[Seq, Seq] | None:
         """``(after, upto)`` to read from PostgreSQL now, or None: nothing is missing, it may still come, or is read."""
         if self.position is None or self.filling or self._gap_since is None:

@@ -1,7 +1,7 @@
 """One connection's conversation, without I/O: a frame's text goes in, what to do comes out.
 
-The session parses, answers what needs nobody else (``ping``, what is no valid command), throttles ``typing``, and ends a
-client that makes nothing but errors.
+The session parses, answers what needs nobody else (``ping``, what is no valid command), throttles ``typing``, and ends
+a client that makes nothing but errors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from chatapp.errors import (
     ChatAppError,
     FieldProblem,
     Malformed,
-    NonceReused,
     RateLimited,
     Unavailable,
     ValidationFailed,
@@ -111,15 +110,11 @@ class UnknownType(Malformed):
         super().__init__("unknown type of command")
 
 
-def error_event(error: ChatAppError, ref: CommandRef | UnsetType = UNSET) -> Error:
+def error_event(error: ChatAppError, ref: CommandRef | UnsetType = UNSET, chat_id: ChatId | None = None) -> Error:
     """The one translation of an error for sockets."""
     messages = error.messages if isinstance(error, ValidationFailed) else None
     retry_after = error.retry_after_s if isinstance(error, RateLimited | Unavailable) else None
-    return Error(ErrorPayload(_word(error), error.error, messages, retry_after), id=ref)
-
-
-def _word(error: ChatAppError) -> str:
-    return NonceReused.code if isinstance(error, NonceReused) else error.code_word
+    return Error(ErrorPayload(error.code_word, error.error, messages, retry_after, chat_id), id=ref)
 
 
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")

@@ -85,7 +85,7 @@ class Starting:
                     await self._start_group([start for start in group if not start.connection.closing])
                 except ChatAppError as refused:
                     error = refused
-                except Exception:
+                except Exception:  # noqa: BLE001 (everybody in the group gets an answer)
                     _log.exception("connections could not be started")
                     error = Unavailable()
                 for start in group:

@@ -70,7 +70,7 @@ class Transport(Protocol):
 
 
 class AsgiTransport:
-    """Over plain ASGI ``send``: works under any server. A task of its own writes; the backlog is what it has not written.
+    """Over plain ASGI ``send``, under any server. A task of its own writes; the backlog is what it has not written.
 
     ``send_text`` and ``send_close`` are the server's; ``run`` must be awaited by the endpoint's task group.
     """

@@ -7,8 +7,8 @@ here: a client that stops reading is aborted instead of waited for, pings are no
 in endless fragments end, silence ends by a heartbeat that hears frames as well as pongs, and no address with a token is
 logged.
 
-Private names of uvicorn are used (``run_asgi``, ``conn``, ``queue``, ``handshake_complete``); ``tests/gateway`` holds the
-contract test that fails when they change.
+Private names of uvicorn are used (``run_asgi``, ``conn``, ``queue``, ``handshake_complete``); ``tests/gateway`` holds
+the contract test that fails when they change.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PONG_BACKLOG_BYTES = 16 * 1024
 """A client that has this much unread gets no pongs."""
 HIGH_WATER_BYTES = 256 * 1024
 
-_quiet = logging.getLogger("chatapp.gateway.wire")
+_log = logging.getLogger("chatapp.gateway.wire")
 
 
 class Receiver(Protocol):
@@ -62,9 +62,9 @@ class WireProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # uvicorn would log the address with its query, and the token in it.
-        self.logger = _quiet
-        self.conn.logger = _quiet
+        # uvicorn logs the address with its query, and the token in it, as information.
+        self.logger = self.conn.logger = logging.getLogger(f"{__name__}.uvicorn")
+        self.logger.setLevel(logging.WARNING)
         self._receiver: Receiver | None = None
         self._reader: FrameReader | None = None
         self._drained: asyncio.Event | None = None
@@ -79,9 +79,9 @@ class WireProtocol(WebSocketsSansIOProtocol):
         extensions[TAKE_OVER] = self._take_over
         try:
             await self.app(self.scope, self.receive, self.send)
-        except Exception:
+        except Exception:  # noqa: BLE001 (as uvicorn does)
             if not self.disconnected:
-                _quiet.exception("the endpoint failed")
+                _log.exception("the endpoint failed")
                 self.send_500_response()
         if self._receiver is not None:
             self._let_go()
@@ -100,7 +100,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
             self._receiver = None
             receiver.ended()
         elif self.read_paused or self.conn.reader.buffer:
-            self._end(1002, "frames before the handshake was answered")
+            self._fail(1002, "frames before the handshake was answered")
 
     def _let_go(self) -> None:
         """Forget what only the handshake needed: two thirds of a connection's memory."""
@@ -113,6 +113,9 @@ class WireProtocol(WebSocketsSansIOProtocol):
         """See ``asyncio.Protocol``."""
         reader = self._reader
         if reader is None:
+            if self.handshake_initiated and not self.handshake_complete:
+                self.transport.abort()  # frames before the handshake is answered (RFC 6455 section 4.1)
+                return
             super().data_received(data)
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
                 self._refuse_handshake()
@@ -131,10 +134,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
             elif isinstance(event, CloseFrame):
                 self._answer_close(event)
             elif isinstance(event, Broken):
-                self._end(event.code, event.reason)
-                # The answer to the close cannot be read any more: the end of the stream is what the client waits for.
-                if self.transport.can_write_eof() and not self.transport.is_closing():
-                    self.transport.write_eof()
+                self._fail(event.code, event.reason)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.Protocol``."""
@@ -243,6 +243,12 @@ class WireProtocol(WebSocketsSansIOProtocol):
             # A reader that was paused must go on, or the client's answer would never be seen.
             self.transport.resume_reading()
         self._ender = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+
+    def _fail(self, code: int, reason: str) -> None:
+        """What comes cannot be read any more, an answer to the close neither: end the stream."""
+        self._end(code, reason)
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
 
     def _finish(self) -> None:
         """Both sides have closed: let what is written leave, but do not wait for ever."""

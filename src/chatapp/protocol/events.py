@@ -240,12 +240,13 @@ class Ack(_Event, frozen=True, tag="ack"):
 
 
 class ErrorPayload(_Payload, frozen=True):
-    """``code`` is stable. ``retry_after``: seconds, where waiting helps."""
+    """``code`` is stable. ``retry_after``: seconds, where waiting helps. ``chat_id``: which of many, for ``resume``."""
 
     code: str
     error: str
     messages: list[FieldProblem] | None = None
     retry_after: float | None = None
+    chat_id: ChatId | None = None
 
 
 class Error(_Event, frozen=True, tag="error"):

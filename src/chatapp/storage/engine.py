@@ -18,6 +18,10 @@ from chatapp.errors import Unavailable
 _AWAY = ("08", "53", "57", "58", "25006", "55P03", "40001", "40P01", "XX")
 
 
+# InternalClientError: the driver lost its way in the protocol, as when the server ends the connection in between.
+_AWAY_ERRORS = (exc.TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, asyncio.TimeoutError)
+
+
 class PoolSettings(Struct, frozen=True):
     """Bounds of one replica's pool. Sizes add up over replicas: keep the sum below ``max_connections``."""
 
@@ -86,10 +90,15 @@ class Database:
                     driver = await _driver_of(connection)
                 try:
                     yield driver
-                finally:
+                except BaseException as error:
                     # SQLAlchemy does not see what happens on it, and would keep a dead one in the pool for ever.
-                    if driver.is_closed():
+                    if driver.is_closed() or isinstance(error, asyncpg.InternalClientError):
                         await connection.invalidate()
+                    raise
+
+    def line(self) -> DriverLine:
+        """A connection for one task that uses it all the time."""
+        return DriverLine(self._autocommit)
 
     async def close(self) -> None:
         """Close the pool; what is under way ends with an error."""
@@ -100,6 +109,41 @@ async def _driver_of(connection: AsyncConnection) -> asyncpg.Connection:
     driver = (await connection.get_raw_connection()).driver_connection
     assert isinstance(driver, asyncpg.Connection)
     return driver
+
+
+class DriverLine:
+    """asyncpg's own connection, in autocommit, kept from use to use: taking one from the pool costs half a statement.
+
+    It belongs to one task; uses must not overlap. It counts as one of the pool's.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._connection: AsyncConnection | None = None
+        self._driver: asyncpg.Connection | None = None
+
+    @asynccontextmanager
+    async def driver(self) -> AsyncIterator[asyncpg.Connection]:
+        """The connection, opened if need be, and given up after any error. Raises ``Unavailable``."""
+        with translated():
+            try:
+                if self._driver is None or self._driver.is_closed():
+                    await self.close()
+                    self._connection = await self._engine.connect()
+                    self._driver = await _driver_of(self._connection)
+                yield self._driver
+            except BaseException:
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Give the connection up; the next use opens another."""
+        connection, driver = self._connection, self._driver
+        self._connection = self._driver = None
+        if connection is not None:
+            if driver is None or driver.is_closed() or driver.is_in_transaction():
+                await connection.invalidate()
+            await connection.close()
 
 
 class translated:  # noqa: N801 (reads as a verb where it is used)
@@ -124,7 +168,7 @@ def is_away(error: BaseException) -> bool:
         return error.connection_invalidated or is_away_state(sqlstate(error)) or isinstance(error, exc.InterfaceError)
     if isinstance(error, asyncpg.PostgresError):
         return is_away_state(getattr(error, "sqlstate", None))
-    return isinstance(error, exc.TimeoutError | asyncpg.InterfaceError | OSError | asyncio.TimeoutError)
+    return isinstance(error, _AWAY_ERRORS)
 
 
 def is_away_state(state: str | None) -> bool:

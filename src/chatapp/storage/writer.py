@@ -82,6 +82,7 @@ class MessageWriter:
 
     def __init__(self, database: Database, committed: Committed, limits: WriterLimits | None = None) -> None:
         self._database = database
+        self._line = database.line()
         self._committed = committed
         self._limits = limits or WriterLimits()
         self._waiting: deque[Append] = deque()
@@ -138,6 +139,7 @@ class MessageWriter:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._line.close()
         for append in [*self._waiting, *(a for held in self._held.values() for a in held)]:
             self._fail(append, Unavailable())
 
@@ -249,7 +251,8 @@ class MessageWriter:
     async def _attempt(self, group: list[Append], *, wait: bool) -> list[Append]:
         started = asyncio.get_running_loop().time()
         try:
-            async with self._database.driver() as connection:
+            # Groups follow each other on one connection; lanes take theirs from the pool.
+            async with self._database.driver() if wait else self._line.driver() as connection:
                 rows = await connection.fetch(
                     _STATEMENT,
                     [a.sender_id for a in group],
