@@ -75,8 +75,9 @@ class Socket:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    def write(self, burst: Burst) -> None:
+    def write(self, burst: Burst) -> int:
         self.heard += [json.loads(text) for text in burst.texts]
+        return 0
 
     async def drained(self) -> None:
         await self.gate.wait()

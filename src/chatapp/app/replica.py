@@ -14,6 +14,7 @@ from chatapp.auth.passwords import Passwords
 from chatapp.auth.principal import Principal
 from chatapp.auth.revocations import Revocations
 from chatapp.auth.tokens import Tokens
+from chatapp.bus.echo import EchoBus
 from chatapp.bus.opening import AnyRedisBus, open_bus
 from chatapp.config import Settings
 from chatapp.errors import Unavailable
@@ -62,7 +63,8 @@ class Replica:
         )
         self.revocations = Revocations(lambda: datetime.now(UTC))
 
-        publisher = Publisher(bus)
+        heard = self._heard = EchoBus(bus)
+        publisher = Publisher(heard)
         self.writer = MessageWriter(database, lambda stored: announce(publisher, stored))
         self.revoking = Revoking(database, self.revocations, publisher)
         self.accounts = Accounts(database, self.passwords, self.tokens, self.revoking)
@@ -77,7 +79,7 @@ class Replica:
         self.members = Members(database, publisher)
         self.messages = Messages(database, self.writer, publisher, limits.content_bytes)
 
-        self.hub = Hub(bus, clock)
+        self.hub = Hub(heard, clock)
         self.following = Following(
             self.hub,
             database,
@@ -87,7 +89,7 @@ class Replica:
         )
         self.repair = Repair(
             self.hub,
-            bus,
+            heard,
             database,
             self.messages,
             self.following,
@@ -136,7 +138,7 @@ class Replica:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start what has a life of its own, and end it in the opposite order."""
-        await self.bus.start(self.hub)
+        await self._heard.start(self.hub)
         await self.hub.listen()
         await self.revoking.load()
         self.writer.start()
@@ -151,13 +153,13 @@ class Replica:
             yield
         finally:
             await self.writer.close()
-            await self.bus.flush(2.0)
+            await self._heard.flush(2.0)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             for part in (self.starting, self.following, self.repair, self.gateway):
                 await part.close()
-            await self.bus.close()
+            await self._heard.close()
             self.passwords.close()
             await self.database.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import assert_never
 
 from chatapp.gateway.connection import Connection
@@ -24,7 +23,7 @@ from chatapp.protocol.ids import ChatId, MessageId, Seq
 from chatapp.services.chats import Chats
 from chatapp.services.messages import Messages
 from chatapp.services.signals import Signals
-from chatapp.storage.writer import Appended
+from chatapp.storage.writer import Answer
 
 
 class Commands:
@@ -36,10 +35,10 @@ class Commands:
         self._signals = signals
         self._following = following
 
-    def submit(self, connection: Connection, command: SendMessage) -> asyncio.Future[Appended]:
+    def submit(self, connection: Connection, command: SendMessage, answer: Answer) -> None:
         """Hand a message to the writer; see ``Messages.submit``."""
         asked = command.payload
-        return self._messages.submit(connection.principal, ChatId(asked.chat_id), asked.content, asked.nonce)
+        self._messages.submit(connection.principal, ChatId(asked.chat_id), asked.content, asked.nonce, answer)
 
     async def perform(self, connection: Connection, command: Command) -> None:
         """Carry out any other command and answer it."""

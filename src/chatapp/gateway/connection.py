@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from msgspec import UNSET, Struct, UnsetType
@@ -50,6 +51,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_backlog_limit",
         "_clock",
         "_commands",
         "_in_flight",
@@ -97,6 +99,7 @@ class Connection:
         """When anything came from the client, a pong included."""
         self._commands = commands
         self._limits = limits
+        self._backlog_limit = limits.backlog_bytes
         self._clock = clock
         self._session = Session()
         self._queue: deque[Command] = deque()
@@ -170,8 +173,7 @@ class Connection:
         """Write a burst. False: the client reads too slowly and ``too_slow`` should follow."""
         if self.closing:
             return True
-        self.transport.write(burst)
-        return self.transport.backlog_bytes <= self._limits.backlog_bytes
+        return self.transport.write(burst) <= self._backlog_limit
 
     def reply(self, event: DirectEvent) -> None:
         """Write an event that is for this connection alone."""
@@ -223,33 +225,25 @@ class Connection:
     def _send_message(self, command: SendMessage) -> None:
         """Sends do not wait for each other: the writer keeps their order."""
         try:
-            future = self._commands.submit(self, command)
+            self._commands.submit(self, command, partial(self._sent, command))
         except ChatAppError as error:
             self._done()
             self.refuse(command, error)
-            return
-        future.add_done_callback(lambda done: self._sent(command, done))
 
-    def _sent(self, command: SendMessage, done: asyncio.Future[Appended]) -> None:
+    def _sent(self, command: SendMessage, outcome: Appended | ChatAppError) -> None:
         self._done()
-        if done.cancelled():
+        if isinstance(outcome, ChatAppError):
+            self.refuse(command, outcome)
             return
-        error = done.exception()
-        if error is None:
-            appended = done.result()
-            payload = AckPayload(
-                type="message",
-                chat_id=ChatId(command.payload.chat_id),
-                message_id=appended.message_id,
-                seq=appended.seq,
-                timestamp=appended.created_at,
-                nonce=command.payload.nonce,
-            )
-            self.ack(command, payload)
-        elif isinstance(error, ChatAppError):
-            self.refuse(command, error)
-        else:
-            self._broke(command.id, error)
+        payload = AckPayload(
+            type="message",
+            chat_id=ChatId(command.payload.chat_id),
+            message_id=outcome.message_id,
+            seq=outcome.seq,
+            timestamp=outcome.created_at,
+            nonce=command.payload.nonce,
+        )
+        self.ack(command, payload)
 
     async def _work(self) -> None:
         """Carry out what waits, one after the other, and end."""

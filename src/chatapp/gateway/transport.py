@@ -39,8 +39,8 @@ def _header(length: int) -> bytes:
 class Transport(Protocol):
     """One socket, as the gateway sees it. No method blocks; after the end all of them do nothing."""
 
-    def write(self, burst: Burst) -> None:
-        """Write the frames, or keep them until the socket takes them."""
+    def write(self, burst: Burst) -> int:
+        """Write the frames, or keep them until the socket takes them. Returns the backlog in bytes."""
 
     @property
     def backlog_bytes(self) -> int:
@@ -96,15 +96,16 @@ class AsgiTransport:
         self._closing: tuple[int, str] | None = None
         self.ended = asyncio.Event()
 
-    def write(self, burst: Burst) -> None:
+    def write(self, burst: Burst) -> int:
         """Queue the frames."""
         if self._closing is not None or self.ended.is_set():
-            return
+            return 0
         self._queue.extend(burst.texts)
         self._backlog += sum(map(len, burst.texts))
         if self._backlog > self._drained_bytes:
             self._below.clear()
         self._wake.set()
+        return self._backlog
 
     @property
     def backlog_bytes(self) -> int:

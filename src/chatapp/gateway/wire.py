@@ -174,10 +174,13 @@ class WireProtocol(WebSocketsSansIOProtocol):
 
     # -- the gateway's side: ``Transport`` ------------------------------------------------------------------------
 
-    def write(self, burst: Burst) -> None:
+    def write(self, burst: Burst) -> int:
         """Write ready frames."""
-        if not self._closing:
-            self.transport.write(burst.wire)
+        if self._closing:
+            return 0
+        transport = self.transport
+        transport.write(burst.wire)
+        return transport.get_write_buffer_size()
 
     hears_pongs = True
 

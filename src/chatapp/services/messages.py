@@ -18,11 +18,9 @@ from chatapp.services.rendering import changed, sent
 from chatapp.storage import messages as statements
 from chatapp.storage.engine import Database
 from chatapp.storage.rows import MessageRow
-from chatapp.storage.writer import Append, Appended
+from chatapp.storage.writer import Answer, Append, Appended
 
 if TYPE_CHECKING:
-    from asyncio import Future
-
     from chatapp.storage.writer import MessageWriter
 
 
@@ -42,18 +40,19 @@ class Messages:
         self._publisher = publisher
         self._content_bytes = content_bytes
 
-    def submit(self, actor: Principal, chat_id: ChatId, content: str, nonce: str | None) -> Future[Appended]:
-        """Hand a message to the writer; the future resolves once it is on disk.
+    def submit(self, actor: Principal, chat_id: ChatId, content: str, nonce: str | None, answer: Answer) -> None:
+        """Hand a message to the writer; ``answer`` is called once it is on disk, or with the reason why it is not.
 
         Messages of one caller keep the order of the calls. Raises ``ValidationFailed`` or ``Overloaded`` at once; the
-        future raises ``NotAMember``, ``NonceReused`` or ``Unavailable``.
+        answer may be ``NotAMember``, ``NonceReused`` or ``Unavailable``.
         """
         check_content(content, self._content_bytes)
-        return self._writer.append(actor.user_id, chat_id, content, nonce)
+        self._writer.submit(actor.user_id, chat_id, content, nonce, answer)
 
     async def send(self, actor: Principal, chat_id: ChatId, content: str, nonce: str | None = None) -> Sent:
         """As ``submit``, with the whole message as the answer."""
-        appended = await self.submit(actor, chat_id, content, nonce)
+        check_content(content, self._content_bytes)
+        appended = await self._writer.append(actor.user_id, chat_id, content, nonce)
         if appended.repeated:
             message = await statements.get(self._database, appended.message_id, include_deleted=True)
             if message is None:

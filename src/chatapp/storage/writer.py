@@ -38,17 +38,19 @@ class Appended(Struct, frozen=True):
     """It was there before, under the same nonce; it has been published then."""
 
 
+Answer = Callable[[Appended | ChatAppError], None]
+
+
 class Append(Struct, eq=False):
-    """A message that waits to be stored, and who waits for it."""
+    """A message that waits to be stored, and whom to tell."""
 
     sender_id: UserId
     chat_id: ChatId
     content: str
     nonce: str | None
-    done: asyncio.Future[Appended]
-    submitted_at: float
+    answer: Answer
     settled: bool = False
-    """It no longer counts as waiting. ``done`` may be over before: whoever waited may have given up."""
+    """It was answered, and no longer counts as waiting."""
 
 
 class WriterLimits(Struct, frozen=True):
@@ -109,24 +111,37 @@ class MessageWriter:
         return self._count
 
     def append(self, sender_id: UserId, chat_id: ChatId, content: str, nonce: str | None) -> asyncio.Future[Appended]:
-        """Hand a message over; the future resolves once it is on disk.
+        """``submit``, with a future that has the answer. Cancelling it does not take the message back."""
+        future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
 
-        Raises ``Overloaded`` at once past the bounds or while closing. The future raises ``NotAMember``,
+        def answer(outcome: Appended | ChatAppError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, Appended):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        self.submit(sender_id, chat_id, content, nonce, answer)
+        return future
+
+    def submit(self, sender_id: UserId, chat_id: ChatId, content: str, nonce: str | None, answer: Answer) -> None:
+        """Hand a message over. ``answer`` is called once: it is on disk, or why not.
+
+        Raises ``Overloaded`` at once past the bounds or while closing. The answer may be ``NotAMember``,
         ``NonceReused``, or ``Unavailable`` (then it is not known whether it was stored, and only a nonce makes a retry
-        safe).
+        safe). It must return soon and not raise.
         """
         limits = self._limits
         if self._closing or self._count >= limits.waiting or self._bytes >= limits.waiting_bytes:
             self.stats.refused += 1
             raise Overloaded
-        loop = asyncio.get_running_loop()
-        append = Append(sender_id, chat_id, content, nonce, loop.create_future(), loop.time())
+        append = Append(sender_id, chat_id, content, nonce, answer)
         self._count += 1
         self._bytes += len(content) + _OVERHEAD_BYTES
         self._idle.clear()
         self._waiting.append(append)
         self._wake.set()
-        return append.done
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Take nothing more, store what waits (at most ``timeout_s``), and end. What is left is ``Unavailable``."""
@@ -288,9 +303,7 @@ class MessageWriter:
         if fresh:
             self._committed(fresh)
         for append, appended in answers:
-            self._settle(append)
-            if not append.done.done():
-                append.done.set_result(appended)
+            self._settle(append, appended)
         return locked
 
     # -- bookkeeping ----------------------------------------------------------------------------------------------
@@ -299,16 +312,18 @@ class MessageWriter:
         if append.settled:
             return
         self.stats.failed += 1
-        self._settle(append)
-        if not append.done.done():
-            append.done.set_exception(error)
+        self._settle(append, error)
 
-    def _settle(self, append: Append) -> None:
+    def _settle(self, append: Append, outcome: Appended | ChatAppError) -> None:
         append.settled = True
         self._count -= 1
         self._bytes -= len(append.content) + _OVERHEAD_BYTES
         if self._count == 0:
             self._idle.set()
+        try:
+            append.answer(outcome)
+        except Exception:  # noqa: BLE001 (the others of the group are answered all the same)
+            _log.exception("an answer could not be taken")
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
