@@ -7,7 +7,7 @@ CONFIG_PATH ?= .
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build test check clean deps lock migration docs docker-up docker-down docker-logs chaos
+.PHONY: help run dev build test check clean deps lock migration docs docker-up docker-down docker-logs bench chaos
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,10 +56,18 @@ lock: ## Compile the lock files anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra embedded --extra dev -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra embedded -c requirements/dev.txt -o requirements/run.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -c requirements/dev.txt -o requirements/prod.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra bench -c requirements/dev.txt -o requirements/bench.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
 migration: $(VENV)/dev.mark ## Draft a migration from the tables: DATABASE_URL=… make migration NAME="add x"
 	$(BIN)/chatapp system draft-migration "$(NAME)"
+
+$(VENV)/bench.mark: requirements/bench.txt | $(VENV)/dev.mark
+	$(PIP) install --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench: $(VENV)/bench.mark ## Measure, and write docs/benchmarks.md: ROUNDS=5, ARGS="--only fanout" (about 20 minutes)
+	$(BIN)/python -m bench --rounds $(or $(ROUNDS),5) $(ARGS)
 
 chaos: $(VENV)/dev.mark ## Break things for SECONDS (60) and prove that nothing was lost: make chaos SECONDS=600 SEED=1
 	$(BIN)/python -m tests.chaos.run --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from chatapp.bus.cluster import ClusterBus
+from chatapp.bus.echo import EchoBus
 from chatapp.bus.memory import MemoryBus, MemoryHub
 from chatapp.bus.opening import open_bus
 from chatapp.bus.port import Bus
@@ -18,12 +19,15 @@ from tests.bus.recorder import Recorder, eventually
 Join = Callable[[], Awaitable[tuple[Bus, Recorder]]]
 
 
-@pytest.fixture(params=["memory", "single", "sentinel", "cluster"])
+@pytest.fixture(params=["memory", "single", "sentinel", "cluster", "echo"])
 def make(request: pytest.FixtureRequest) -> Callable[[], Bus]:
     match request.param:
         case "memory":
             hub = MemoryHub()
             return lambda: MemoryBus(hub)
+        case "echo":
+            around = MemoryHub()
+            return lambda: EchoBus(MemoryBus(around))
         case "single":
             url: str = request.getfixturevalue("redis_url")
             return lambda: open_bus("single", url)

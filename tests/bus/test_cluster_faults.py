@@ -47,7 +47,7 @@ def replicas() -> bool:
 
 @pytest.fixture
 def own_cluster(tmp_path: Path, replicas: bool) -> Iterator[PrivateCluster]:
-    cluster = PrivateCluster(tmp_path, replicas=replicas, node_timeout_ms=1000)
+    cluster = PrivateCluster(tmp_path, replicas=replicas, node_timeout_ms=1_000 if replicas else 60_000)
     try:
         cluster.start()
         yield cluster
@@ -153,7 +153,6 @@ async def test_slots_that_migrate_while_everybody_publishes_keep_the_order_of_ea
     own_cluster: PrivateCluster, join: Join
 ) -> None:
     (one, _), (two, recorder) = await join(), await join()
-    own_cluster.nodes[0].command("CONFIG", "SET", "cluster-node-timeout", 60_000)
     traffic = Traffic(one)
     source, target = own_cluster.masters[0], own_cluster.masters[1]
     slots = sorted({slot_of(topic) for topic in TOPICS if master_of(topic) == 0})

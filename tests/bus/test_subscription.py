@@ -189,7 +189,7 @@ class AgainstAServer(RuleBasedStateMachine):
 
 
 TestAgainstAServer = AgainstAServer.TestCase
-TestAgainstAServer.settings = settings(max_examples=1500, stateful_step_count=50, deadline=None)
+TestAgainstAServer.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 
 
 def confirm_all(subscription: Subscription) -> list[bytes]:

@@ -53,6 +53,7 @@ class ClusterBus:
         self._seeds = list(seeds)
         self._id = uuid4().hex.encode()
         self._nodes: frozenset[Endpoint] = frozenset()
+        self._epoch = 0
         self._nowhere = self._line(b"chatapp:bus:nowhere", _lead_nowhere, _lead_nowhere, "")
         self._routes = Routes(self._nowhere)
         self._lines: dict[Endpoint, Line] = {}
@@ -146,7 +147,7 @@ class ClusterBus:
                 await self._refresh()
             except Exception:
                 _logger.exception("bus cluster: unexpected failure")
-            if self._is_whole:
+            if self._is_whole and all(line.settled for line in self._lines.values()):
                 await self._until_trouble(_REFRESH_S)
             if clock() - began >= _QUIET_S:
                 backoff.reset()
@@ -157,7 +158,8 @@ class ClusterBus:
         self._trouble.clear()
         topology = await find_topology(self._candidates(), timeout_s=self._limits.connect_timeout_s)
         if topology is not None:
-            self._apply(topology)
+            if topology.epoch >= self._epoch or not self._is_whole:  # else it is from a node that is behind
+                self._apply(topology)
         elif self._known:
             _logger.warning("bus cluster: no node knows a cluster that serves")  # once an outage
         self._known = topology is not None
@@ -182,7 +184,7 @@ class ClusterBus:
 
     def _apply(self, topology: Topology) -> None:
         """Without waiting, so that nothing is published or subscribed in between."""
-        self._nodes = topology.nodes
+        self._nodes, self._epoch = topology.nodes, topology.epoch
         slots: defaultdict[Endpoint, set[int]] = defaultdict(set)
         for slot, owner in enumerate(topology.owners):
             if owner is not None:

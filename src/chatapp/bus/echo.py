@@ -7,10 +7,13 @@ leaves in one write. Every payload on the wire begins with the publisher's own e
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Collection, Sequence
 
 from chatapp.bus.port import Bus, BusListener, BusStatus, Delivery
+
+_log = logging.getLogger(__name__)
 
 _MARK_BYTES = 8
 
@@ -40,8 +43,12 @@ class EchoBus:
 
     def _hear(self) -> None:
         echoes, self._echoes = self._echoes, []
-        if self._listener is not None:
+        if self._listener is None:
+            return
+        try:
             self._listener.on_deliveries([echo for echo in echoes if echo.topic in self._topics])
+        except Exception:  # noqa: BLE001 (as every bus: a listener's mistake ends nothing)
+            _log.exception("a listener failed")
 
     async def subscribe(self, topics: Collection[bytes]) -> bool:
         """See ``Bus``."""

@@ -76,6 +76,11 @@ class Line:
         """A beat came back over the present connections within the last seconds."""
         return self._heartbeat.alive and self.subscriber.ready
 
+    @property
+    def settled(self) -> bool:
+        """Alive, and able to publish."""
+        return self.alive and self.publisher.connected
+
     async def ping(self) -> None:
         """Until a beat has made the trip: through the outbox, Redis and the subscription. Raises ``Unavailable``."""
         self._send_beat()

@@ -34,7 +34,7 @@ class Publisher:
         name: str,
         on_problem: Callable[[str], None],
     ) -> None:
-        """``on_problem`` is told why Redis turned a payload down for now."""
+        """``on_problem`` is told why Redis turned a payload down for now, or that it did not answer."""
         self._limits = limits
         self._stats = stats
         self._command = command
@@ -55,6 +55,11 @@ class Publisher:
     def __len__(self) -> int:
         """Payloads that wait for being confirmed."""
         return len(self._outbox)
+
+    @property
+    def connected(self) -> bool:
+        """There is a connection, which may be dead without knowing it."""
+        return self._link.connection is not None
 
     def has_left(self, place: int) -> bool:
         """Whether the payload of this place (see ``publish``) was confirmed or forgotten."""
@@ -159,7 +164,9 @@ class Publisher:
 
     def _timed_out(self) -> None:
         self._timeout = None
-        self._link.drop(f"a publish was not confirmed in {self._limits.publish_timeout_s} s")
+        problem = f"a publish was not confirmed in {self._limits.publish_timeout_s} s"
+        self._link.drop(problem)
+        self._on_problem(problem)
 
     def _stop_timeout(self) -> None:
         if self._timeout is not None:

@@ -69,17 +69,20 @@ class Sentinels:
             while True:
                 await asyncio.sleep(self._interval_s)
                 try:
-                    master = await self._find()
+                    self._leave_all_but(await self._find())
                 except (OSError, Refused) as problem:
                     _logger.debug("bus sentinels: %s", problem)
-                    continue
-                for connection, endpoint in list(self._opened.items()):
-                    if endpoint != master:
-                        _logger.warning("bus sentinels: the master is %s now, leaving %s", master, endpoint)
-                        connection.abort()
+                except Exception:
+                    _logger.exception("bus sentinels: unexpected failure")
         finally:
             for inquiry in self._inquiries:
                 inquiry.close()
+
+    def _leave_all_but(self, master: Endpoint) -> None:
+        for connection, endpoint in list(self._opened.items()):
+            if endpoint != master:
+                _logger.warning("bus sentinels: the master is %s now, leaving %s", master, endpoint)
+                connection.abort()
 
     async def _find(self) -> Endpoint:
         async with self._asking:
