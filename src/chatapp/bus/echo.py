@@ -48,7 +48,7 @@ class EchoBus:
         try:
             self._listener.on_deliveries([echo for echo in echoes if echo.topic in self._topics])
         except Exception:  # noqa: BLE001 (as every bus: a listener's mistake ends nothing)
-            _log.exception("a listener failed")
+            _log.exception("the listener of the bus failed")
 
     async def subscribe(self, topics: Collection[bytes]) -> bool:
         """See ``Bus``."""
