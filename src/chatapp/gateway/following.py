@@ -148,18 +148,18 @@ class Following:
         target = position if start is None else min(start, position)
         if after >= target:
             if start is None:
-                connection.chats.add(live.chat_id)
+                connection.chats[live.chat_id] = None
                 audience.go_live(connection, after, position)
             return max(position, after)
         if target - after > self._replay_limit:
             self.stats.resyncs += 1
             raise ResyncRequired
-        connection.chats.add(live.chat_id)
+        connection.chats[live.chat_id] = None
         return await self._replay(connection, live, after, target)
 
     def attach(self, connection: Connection, live: LiveRoom, start: Seq) -> None:
         """Follow live from ``start``, which is the room's position or a little before or after it."""
-        connection.chats.add(live.chat_id)
+        connection.chats[live.chat_id] = None
         assert live.room.position is not None
         live.audience.go_live(connection, start, live.room.position)
 

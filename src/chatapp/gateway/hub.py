@@ -147,7 +147,7 @@ class Hub:
 
     def leave(self, connection: Connection, chat_id: ChatId) -> None:
         """The connection follows the chat no more."""
-        connection.chats.discard(chat_id)
+        connection.chats.pop(chat_id, None)
         live = self.rooms.get(chat_id)
         if live is not None:
             live.audience.discard(connection)
