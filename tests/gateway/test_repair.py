@@ -75,7 +75,7 @@ class Socket:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    def write(self, burst: Burst) -> int:
+    def write(self, burst: Burst, at_once: bool = False) -> int:
         self.heard += [json.loads(text) for text in burst.texts]
         return 0
 

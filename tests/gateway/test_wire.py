@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from chatapp.gateway import wire
 from chatapp.gateway.frames import FRAGMENTS
 from chatapp.gateway.transport import Burst
-from chatapp.gateway.wire import PONG_BACKLOG_BYTES, TAKE_OVER, WireProtocol
+from chatapp.gateway.wire import PONG_BACKLOG_BYTES, TAKE_OVER, Cork, WireProtocol
 from chatapp.protocol.codes import CloseCode
 from tests.gateway.clients import close, masked, ping, pong, text
 from tests.gateway.replicas import serving
@@ -67,7 +67,7 @@ class Endpoint:
         take_over = scope["extensions"][TAKE_OVER]
         receiver = Receiver(take_over.__self__)
         self.receivers.append(receiver)
-        take_over(receiver, LIMIT)
+        take_over(receiver, LIMIT, Cork(asyncio.get_running_loop()))
 
     async def too_early(self, early: bytes) -> Peer:
         """A client that sends this before its handshake is answered."""

@@ -17,7 +17,7 @@ from chatapp.auth.principal import Principal
 from chatapp.errors import InvalidToken
 from chatapp.gateway.gateway import Gateway
 from chatapp.gateway.transport import AsgiTransport
-from chatapp.gateway.wire import TAKE_OVER
+from chatapp.gateway.wire import TAKE_OVER, Cork
 from chatapp.protocol.codes import CloseCode
 from chatapp.protocol.ids import MAX_INT64, ChatId, Seq
 
@@ -66,6 +66,7 @@ class Sockets:
         self._allowed_origins = frozenset(allowed_origins)
         self._frame_bytes = frame_bytes
         self._backlog_bytes = backlog_bytes
+        self._cork = Cork(asyncio.get_running_loop())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one handshake, and under a server without ``TAKE_OVER`` serve the connection to its end."""
@@ -87,7 +88,7 @@ class Sockets:
         connection = self._gateway.accept(
             handshake.principal, transport, follows_all=handshake.follows_all, resume=handshake.resume
         )
-        take_over(connection, self._frame_bytes)
+        take_over(connection, self._frame_bytes, self._cork)
 
     # -- the handshake --------------------------------------------------------------------------------------------
 

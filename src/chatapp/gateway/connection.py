@@ -171,11 +171,11 @@ class Connection:
 
     # -- what goes ------------------------------------------------------------------------------------------------
 
-    def send(self, burst: Burst) -> bool:
+    def send(self, burst: Burst, at_once: bool = False) -> bool:
         """Write a burst. False: the client reads too slowly and ``too_slow`` should follow."""
         if self.closing:
             return True
-        return self.transport.write(burst) <= self._backlog_limit
+        return self.transport.write(burst, at_once) <= self._backlog_limit
 
     def reply(self, event: DirectEvent) -> None:
         """Write an event that is for this connection alone."""

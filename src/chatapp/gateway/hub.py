@@ -25,6 +25,8 @@ from chatapp.protocol.topics import CONTROL, chat_topic, user_topic
 
 _log = logging.getLogger(__name__)
 
+CORKED_ROOM = 16
+"""In rooms with more live followers every burst is written at once."""
 REMOVED_MEMORY = 1000
 """Removals that a room remembers, against a connection that starts at the same moment."""
 
@@ -247,10 +249,12 @@ class Hub:
                 replay.hold(batch)
         burst = burst_of(batch)
         slow: list[Connection] = []
+        # In a small room an event may meet its sender's ack on the way out; in a large one waiting for that only costs.
+        at_once = len(audience.live) > CORKED_ROOM
         for connection in audience.live:
             if but is not None and connection.user_id == but:
                 continue
-            if not connection.send(burst):
+            if not connection.send(burst, at_once):
                 slow.append(connection)
         self.stats.deliveries += len(audience.live) * len(burst.texts)
         if audience.ahead:  # only now, for who is reached by this goes live

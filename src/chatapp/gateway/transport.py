@@ -39,8 +39,11 @@ def _header(length: int) -> bytes:
 class Transport(Protocol):
     """One socket, as the gateway sees it. No method blocks; after the end all of them do nothing."""
 
-    def write(self, burst: Burst) -> int:
-        """Write the frames, or keep them until the socket takes them. Returns the backlog in bytes."""
+    def write(self, burst: Burst, at_once: bool = False) -> int:
+        """Write the frames, or keep them until the socket takes them. Returns the backlog in bytes.
+
+        Unless ``at_once``, what is written within one turn of the loop may leave together.
+        """
 
     @property
     def backlog_bytes(self) -> int:
@@ -96,7 +99,7 @@ class AsgiTransport:
         self._closing: tuple[int, str] | None = None
         self.ended = asyncio.Event()
 
-    def write(self, burst: Burst) -> int:
+    def write(self, burst: Burst, at_once: bool = False) -> int:
         """Queue the frames."""
         if self._closing is not None or self.ended.is_set():
             return 0

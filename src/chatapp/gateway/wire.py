@@ -40,6 +40,8 @@ HANDSHAKE_TIMEOUT_S = 10.0
 PONG_BACKLOG_BYTES = 16 * 1024
 """A client that has this much unread gets no pongs."""
 HIGH_WATER_BYTES = 256 * 1024
+CORK_BYTES = 64 * 1024
+"""More than this is not held to the end of the turn."""
 
 _log = logging.getLogger("chatapp.gateway.wire")
 
@@ -57,6 +59,25 @@ class Receiver(Protocol):
         """The socket is gone. Called once."""
 
 
+class Cork:
+    """What is written to a socket within one turn of the loop leaves in one system call. One serves all sockets."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._held: list[WireProtocol] = []
+
+    def hold(self, socket: WireProtocol) -> None:
+        """The socket has something to write at the end of the turn."""
+        if not self._held:
+            self._loop.call_soon(self._release)
+        self._held.append(socket)
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        for socket in held:
+            socket.uncork()
+
+
 class WireProtocol(WebSocketsSansIOProtocol):
     """A ``Transport``. For ``uvicorn.Config(ws=…)``. Until it is taken over it is uvicorn's own protocol."""
 
@@ -70,6 +91,8 @@ class WireProtocol(WebSocketsSansIOProtocol):
         self._drained: asyncio.Event | None = None
         self._closing = False
         self._ender: asyncio.TimerHandle | None = None
+        self._cork: Cork | None = None
+        self._corked: bytes | None = None
 
     # -- the endpoint's side --------------------------------------------------------------------------------------
 
@@ -90,8 +113,9 @@ class WireProtocol(WebSocketsSansIOProtocol):
         if self.close_timer is None:
             self.transport.close()
 
-    def _take_over(self, receiver: Receiver, frame_limit_bytes: int) -> None:
+    def _take_over(self, receiver: Receiver, frame_limit_bytes: int, cork: Cork) -> None:
         """From now on the receiver gets the frames. The handshake must have been answered."""
+        self._cork = cork
         self.stop_keepalive()
         self._receiver = receiver
         self._reader = FrameReader(frame_limit_bytes)
@@ -142,6 +166,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
             self._ender.cancel()
             self._ender = None
         receiver, self._receiver = self._receiver, None
+        self._corked = None
         if receiver is None:
             super().connection_lost(exc)
             return
@@ -174,20 +199,41 @@ class WireProtocol(WebSocketsSansIOProtocol):
 
     # -- the gateway's side: ``Transport`` ------------------------------------------------------------------------
 
-    def write(self, burst: Burst) -> int:
-        """Write ready frames."""
+    def write(self, burst: Burst, at_once: bool = False) -> int:
+        """Write ready frames, at the end of this turn of the loop or ``at_once``."""
         if self._closing:
             return 0
-        transport = self.transport
-        transport.write(burst.wire)
-        return transport.get_write_buffer_size()
+        corked = self._corked
+        if at_once:
+            transport = self.transport
+            if corked is not None:
+                self.uncork()
+            transport.write(burst.wire)
+            return transport.get_write_buffer_size()
+        if corked is None:
+            assert self._cork is not None
+            self._corked = corked = burst.wire
+            self._cork.hold(self)
+        else:
+            self._corked = corked = corked + burst.wire
+        if len(corked) > CORK_BYTES:
+            self.uncork()
+            return self.transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() + len(corked)
+
+    def uncork(self) -> None:
+        """Hand what is held over to the transport."""
+        corked = self._corked
+        if corked is not None:
+            self._corked = None
+            self.transport.write(corked)
 
     hears_pongs = True
 
     @property
     def backlog_bytes(self) -> int:
         """What the socket has not taken."""
-        return self.transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() + len(self._corked or b"")
 
     async def drained(self) -> None:
         """Wait until the transport's buffer is below its low-water mark."""
@@ -207,6 +253,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
 
     def abort(self) -> None:
         """End the socket now."""
+        self._corked = None
         self.transport.abort()
 
     def pause_reading(self) -> None:
@@ -233,6 +280,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
 
     def _answer_close(self, event: CloseFrame) -> None:
         if not self._closing:
+            self.uncork()
             self._closing = True
             self.transport.write(close_frame(event.code or CloseCode.NORMAL, ""))
         self._finish()
@@ -240,6 +288,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
     def _end(self, code: int, reason: str) -> None:
         if self._closing:
             return
+        self.uncork()
         self._closing = True
         if not self.transport.is_closing():
             self.transport.write(close_frame(code, reason))
