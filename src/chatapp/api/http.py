@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADERS_TIMEOUT_S = 10.0
 """From the connection, or the first byte of a further request, to the end of its headers."""
-HEADERS_BYTES = 32 * 1024
+HEADERS_BYTES = 128 * 1024
 HEADERS_COUNT = 128
 
 
