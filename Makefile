@@ -34,7 +34,7 @@ dev: $(VENV)/run.mark ## The same, started again whenever the code changes
 	@exec $(BIN)/chatapp server start --config $(CONFIG_PATH) --reload
 
 test: $(VENV)/dev.mark ## Run the tests (ARGS="-k room" for some of them)
-	$(BIN)/python -m pytest -n 2 -m "not alone" $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not alone" --cov=chatapp --cov-report=term:skip-covered $(ARGS)
 	$(BIN)/python -m pytest -m alone $(ARGS)
 
 check: $(VENV)/dev.mark ## Format, lint, types, layers, generated documents
