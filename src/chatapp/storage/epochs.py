@@ -1,9 +1,8 @@
-"""Statements on the epoch, and on PostgreSQL itself."""
+"""Statements on the epoch, and PostgreSQL's clock."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from time import perf_counter
 
 from sqlalchemy import text
 
@@ -23,7 +22,6 @@ _BEGIN = text(
 )
 _NEW_EPOCH = text("UPDATE epochs SET epoch = gen_random_uuid()::text WHERE epoch = :epoch")
 _NOW = text("SELECT clock_timestamp()")
-_WRITABLE = text("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'")
 
 
 async def current(database: Database) -> str:
@@ -55,11 +53,3 @@ async def now(database: Database) -> datetime:
     async with database.read() as connection:
         value: datetime = (await connection.execute(_NOW)).scalar_one()
     return value
-
-
-async def ping(database: Database) -> tuple[float, bool]:
-    """Seconds for one round trip, and whether the server takes writes. Raises ``Unavailable``."""
-    started = perf_counter()
-    async with database.read() as connection:
-        read_only: bool = (await connection.execute(_WRITABLE)).scalar_one()
-    return perf_counter() - started, not read_only

@@ -98,8 +98,6 @@ class MessageWriter:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         self.stats = WriterStats()
-        self.on_group: Callable[[int, float], None] = lambda size, seconds: None
-        """Told the size of each group and how long its statement took."""
 
     def start(self) -> None:
         """Begin to write. Needs a running loop."""
@@ -264,7 +262,6 @@ class MessageWriter:
         return locked
 
     async def _attempt(self, group: list[Append], *, wait: bool) -> list[Append]:
-        started = asyncio.get_running_loop().time()
         try:
             # Groups follow each other on one connection; lanes take theirs from the pool.
             async with self._database.driver() if wait else self._line.driver() as connection:
@@ -281,7 +278,6 @@ class MessageWriter:
                 raise Unavailable("the database is temporarily unavailable") from error
             raise
         self.stats.groups += 1
-        self.on_group(len(group), asyncio.get_running_loop().time() - started)
         return self._answer(group, rows)
 
     def _answer(self, group: list[Append], rows: Sequence[asyncpg.Record]) -> list[Append]:
