@@ -35,7 +35,7 @@ dev: $(VENV)/run.mark ## The same, started again whenever the code changes
 
 test: $(VENV)/dev.mark ## Run the tests (ARGS="-k room" for some of them)
 	$(BIN)/python -m pytest -n 2 -m "not alone" --cov=chatapp --cov-report=term:skip-covered $(ARGS)
-	$(BIN)/python -m pytest -m alone $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m alone $(ARGS)
 
 check: $(VENV)/dev.mark ## Format, lint, types, layers, generated documents
 	$(BIN)/ruff format --check .
@@ -53,9 +53,9 @@ build: $(VENV)/dev.mark ## Build the wheel into dist/
 deps: $(VENV)/dev.mark ## Install everything for development
 
 lock: ## Compile the lock files anew (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra embedded --extra dev -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra embedded --extra tracing --extra dev -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra embedded -c requirements/dev.txt -o requirements/run.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -c requirements/dev.txt -o requirements/prod.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra tracing -c requirements/dev.txt -o requirements/prod.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra bench -c requirements/dev.txt -o requirements/bench.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
