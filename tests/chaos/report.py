@@ -29,6 +29,8 @@ class Report(Struct, frozen=True):
     seed: int
     seconds: float
     replicas: int
+    redis: str
+    """How Redis was run: single, sentinel or cluster."""
     faults: dict[str, int]
     """How often each was done."""
     acked: int
@@ -93,7 +95,11 @@ def summarise(histories: list[ClientHistory], violations: list[Violation]) -> di
 
 def table(report: Report) -> str:
     """For people."""
-    lines = [f"chaos: seed {report.seed}, {report.seconds:.0f} s, {report.replicas} replicas", "", "faults"]
+    lines = [
+        f"chaos: seed {report.seed}, {report.seconds:.0f} s, {report.replicas} replicas, Redis {report.redis}",
+        "",
+        "faults",
+    ]
     lines += [f"  {name:<32}{count:>8}" for name, count in sorted(report.faults.items())]
     figures: dict[str, object] = {
         "messages acked": report.acked,
@@ -111,4 +117,6 @@ def table(report: Report) -> str:
     lines += ["", "promises broken", *(f"  {name:<32}{count:>8}" for name, count in report.violations.items())]
     lines += [f"    {example}" for example in report.examples]
     lines += [f"    failure: {failure}" for failure in report.failures]
-    return "\n".join([*lines, "", "ok" if report.ok else f"NOT OK: repeat it with --seed {report.seed}"])
+    return "\n".join(
+        [*lines, "", "ok" if report.ok else f"NOT OK: repeat it with --seed {report.seed} --redis {report.redis}"]
+    )

@@ -18,16 +18,19 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 from msgspec import Struct
 
+from tests.chaos.arena import Arena
 from tests.chaos.checker import check
 from tests.chaos.cluster import DEFAULT_COMMAND, Cluster
-from tests.chaos.faults import FAULTS, Arena
+from tests.chaos.faults import faults
 from tests.chaos.final_rows import read_database
 from tests.chaos.history import Run
 from tests.chaos.load import Crowd, Size
+from tests.chaos.redis_sites import RedisMode
 from tests.chaos.report import Report, summarise, table
 from tests.chaos.violations import Fault, Violation
 
@@ -48,7 +51,9 @@ class Options(Struct, frozen=True):
     replicas: int = 3
     fault_interval_s: float = 1.0
     """On average; at most three faults are under way at once."""
-    only: tuple[str, ...] = tuple(FAULTS)
+    redis: RedisMode = "single"
+    only: tuple[str, ...] = ()
+    """Names of faults; none means all of the mode."""
     size: Size = Size()
     command: Sequence[str] = DEFAULT_COMMAND
     logs: Path | None = None
@@ -58,7 +63,7 @@ class Options(Struct, frozen=True):
 async def run(options: Options) -> Report:
     """One run, from an empty directory to the verdict. Leaves nothing behind."""
     rng = random.Random(options.seed)
-    async with Cluster(options.replicas, options.command) as cluster:
+    async with Cluster(options.replicas, options.command, options.redis) as cluster:
         try:
             async with Crowd(cluster, options.size, rng) as crowd:
                 return await _run(options, cluster, crowd, rng)
@@ -74,7 +79,7 @@ async def _run(options: Options, cluster: Cluster, crowd: Crowd, rng: random.Ran
     await _converge(cluster, crowd, "at the start", violations)
     crowd.begin()
     arena = Arena(cluster, crowd, random.Random(rng.randrange(2**32)))
-    faults, failures = await _break(arena, options)
+    done, failures = await _break(arena, options)
     healed = time.monotonic()
     await crowd.stop(_ANSWER_PATIENCE_S)
     await _converge(cluster, crowd, "after the last fault", violations)
@@ -92,7 +97,8 @@ async def _run(options: Options, cluster: Cluster, crowd: Crowd, rng: random.Ran
         "seed": options.seed,
         "seconds": options.seconds,
         "replicas": options.replicas,
-        "faults": faults,
+        "redis": options.redis,
+        "faults": done,
         "convergence_s": convergence_s,
         "tracebacks": sum(replica.process.log.read_bytes().count(b"Traceback (") for replica in cluster.replicas),
         "failures": failures,
@@ -102,6 +108,8 @@ async def _run(options: Options, cluster: Cluster, crowd: Crowd, rng: random.Ran
 
 async def _break(arena: Arena, options: Options) -> tuple[dict[str, int], list[str]]:
     """Fault after fault until the time is over; returns when all of them are healed."""
+    acts = faults(options.redis)
+    names = options.only or tuple(acts)
     done: collections.Counter[str] = collections.Counter()
     failures: list[str] = []
     gate = asyncio.Semaphore(_AT_ONCE)
@@ -109,7 +117,7 @@ async def _break(arena: Arena, options: Options) -> tuple[dict[str, int], list[s
     async def inject(name: str) -> None:
         try:
             async with asyncio.timeout(_FAULT_PATIENCE_S):
-                await FAULTS[name](arena)
+                await acts[name](arena)
         except Exception as error:  # noqa: BLE001  (a run reports what broke it, and ends as it should)
             failures.append(f"{name}: {error!r}")
         finally:
@@ -122,7 +130,7 @@ async def _break(arena: Arena, options: Options) -> tuple[dict[str, int], list[s
         while time.monotonic() < end:
             await gate.acquire()
             if not deck:
-                deck = arena.rng.sample(options.only, k=len(options.only))
+                deck = arena.rng.sample(names, k=len(names))
             group.create_task(inject(deck.pop()))
             pause_s = arena.rng.uniform(0.5, 1.5) * options.fault_interval_s
             await asyncio.sleep(max(0.0, min(pause_s, end - time.monotonic())))
@@ -158,17 +166,23 @@ def main() -> int:
         "--rate", type=float, default=Size().sends_per_s, help="messages a second, all clients together"
     )
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between faults, on average")
-    parser.add_argument("--only", action="append", choices=sorted(FAULTS), help="only this fault; may be repeated")
+    parser.add_argument("--redis", choices=get_args(RedisMode), default="single", help="how Redis is run")
+    parser.add_argument("--only", action="append", help="only this fault; may be repeated")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--logs", type=Path, help="copy the logs of all servers into this directory")
     parser.add_argument("--command", type=shlex.split, default=DEFAULT_COMMAND, help="starts a replica")
     given = parser.parse_args()
+    if unknown := set(given.only or ()) - set(faults(given.redis)):
+        parser.error(
+            f"no such fault: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(faults(given.redis)))}"
+        )
     options = Options(
         seconds=given.seconds,
         seed=random.randrange(2**31) if given.seed is None else given.seed,
         replicas=given.replicas,
         fault_interval_s=given.interval,
-        only=tuple(given.only or FAULTS),
+        redis=given.redis,
+        only=tuple(given.only or ()),
         size=Size(clients=given.clients, chats=given.chats, sends_per_s=given.rate),
         command=given.command,
         logs=given.logs,

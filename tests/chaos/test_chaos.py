@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.chaos.redis_sites import RedisMode
 from tests.chaos.report import table
 from tests.chaos.run import Options, run
 
@@ -11,9 +12,9 @@ from tests.chaos.run import Options, run
 @pytest.mark.alone
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_nothing_acked_is_lost_doubled_or_reordered_whatever_dies(seed: int) -> None:
-    report = await run(Options(seconds=20, seed=seed))
+@pytest.mark.parametrize(("redis", "seed"), [("single", 1), ("sentinel", 2), ("cluster", 3)])
+async def test_nothing_acked_is_lost_doubled_or_reordered_whatever_dies(redis: RedisMode, seed: int) -> None:
+    report = await run(Options(seconds=17, seed=seed, redis=redis))
     print(table(report))
     assert report.ok, table(report)
     assert report.acked > 100
