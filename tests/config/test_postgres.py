@@ -96,13 +96,54 @@ def test_a_certificate_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         assert "sslrootcert" in problems_of(DATABASE_URL=url, REDIS_URL="redis://h")["postgres_db.url"]
 
 
-def test_behind_pgbouncer_nothing_is_sent_at_connect_and_no_name_is_used_twice() -> None:
-    url = Secret("postgres://u@h/d?sslmode=disable&application_name=x")
-    arguments = PostgresSettings(url=url, schema="chat", pgbouncer=True).connect_args()
-    name = arguments.pop("prepared_statement_name_func")
-    assert arguments == {"ssl": False}
-    assert callable(name)
-    assert name() != name()
+def test_behind_pgbouncer_nothing_but_the_name_is_sent_at_connect_and_nothing_is_kept_prepared() -> None:
+    url = Secret("postgres://u@h/d?sslmode=disable&application_name=x&work_mem=1MB")
+    assert PostgresSettings(url=url, pgbouncer=True).connect_args() == {
+        "ssl": False,
+        "server_settings": {"application_name": "x"},
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+    }
+
+
+def test_behind_pgbouncer_the_schema_is_the_roles() -> None:
+    found = problems_of(
+        DATABASE_URL="postgres://u@h/d",
+        REDIS_URL="redis://h",
+        CHATAPP_POSTGRES_DB__PGBOUNCER="true",
+        CHATAPP_POSTGRES_DB__SCHEMA="chat",
+    )
+    assert "search_path" in found["postgres_db.schema"]
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "ports"),
+    [
+        ("postgres://u:p@a:1,b:2/d", ["a", "b"], [1, 2]),
+        ("postgres://u:p,q@a,b/d?sslmode=disable", ["a", "b"], [5432, 5432]),
+        ("postgresql://u@[::1]:1,b.example:2,[fe80::2]/d", ["::1", "b.example", "fe80::2"], [1, 2, 5432]),
+        ("postgresql://u@/d?host=a,b&port=1,2", ["a", "b"], [1, 2]),
+        ("postgresql://u@/d?host=a:1&host=b:2", ["a", "b"], [1, 2]),
+    ],
+)
+def test_several_hosts_are_tried_for_the_one_that_takes_writes(url: str, hosts: list[str], ports: list[int]) -> None:
+    settings = at(url)
+    arguments = settings.connect_args()
+    assert (arguments["host"], arguments["port"], arguments["target_session_attrs"]) == (hosts, ports, "read-write")
+    parsed = settings.sqlalchemy_url()
+    assert (parsed.host, parsed.port, parsed.username, parsed.database) == (hosts[0], ports[0], "u", "d")
+    assert not parsed.query
+
+
+def test_a_standby_has_the_settings_of_the_primary_and_an_address_of_its_own() -> None:
+    settings = PostgresSettings(
+        url=Secret("postgres://u@a/d"), read_url=Secret("postgres://u@b,c/d?target_session_attrs=standby"), pool_size=3
+    )
+    reading = settings.for_reading()
+    assert reading is not None
+    assert (reading.pool_size, reading.connect_args()["host"]) == (3, ["b", "c"])
+    assert reading.connect_args()["target_session_attrs"] == "standby"
+    assert at("postgres://u@a/d").for_reading() is None
 
 
 def test_options_that_only_other_drivers_know_are_left_out() -> None:
@@ -120,6 +161,8 @@ def test_options_that_only_other_drivers_know_are_left_out() -> None:
         "postgres://u@h:x/d",
         "postgres://u@h/d?sslmode=maybe",
         "postgres://u@h/d?connect_timeout=soon",
+        "postgres://u@a:1,b:x/d",
+        "postgres://u@/d?host=a,b,c&port=1,2",
     ],
 )
 def test_what_is_not_the_url_of_a_database_is_refused(url: str) -> None:

@@ -128,6 +128,7 @@ class Replica:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._went_back_task: asyncio.Task[None] | None = None
+        self._losses = database.losses
 
     def authenticate(self, token: str) -> Principal:
         """Whose token this is. Raises ``InvalidToken``."""
@@ -195,10 +196,17 @@ class Replica:
     async def _poll(self) -> None:
         await self.revoking.poll()
         self.gateway.check_revocations()
+        if self._losses != self.database.losses:  # it may be another server now
+            losses = self.database.losses
+            await self._recognise()
+            self._losses = losses
 
     async def _prune(self) -> None:
         self.tokens.prune()
         await self.revoking.prune()
+        await self._recognise()
+
+    async def _recognise(self) -> None:
         epoch = await epochs.recognise(self.database)
         if epoch != self.epoch:
             self._begin_epoch(epoch)
@@ -234,6 +242,7 @@ async def build(settings: Settings, key: bytes) -> Replica:
             timeout_s=postgres.pool_timeout_s,
             statement_timeout_ms=postgres.statement_timeout_ms,
             lock_timeout_ms=postgres.lock_timeout_ms,
+            idle_in_transaction_timeout_ms=postgres.idle_in_transaction_timeout_ms,
             pgbouncer=postgres.pgbouncer,
         ),
         dict(postgres.connect_args()),

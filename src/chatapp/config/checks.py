@@ -32,6 +32,7 @@ def wrong_forms(settings: Settings) -> Iterator[Finding]:
         except ValueError:
             yield _expected("general.trusted_proxies", repr(address))
     yield from _wrong_url("postgres_db.url", settings.postgres_db.url, parse_url)
+    yield from _wrong_url("postgres_db.read_url", settings.postgres_db.read_url, parse_url)
     yield from _wrong_url("redis.url", settings.redis.url, check_url)
 
 
@@ -62,6 +63,9 @@ def incomplete_database(settings: Settings) -> Iterator[Finding]:
             postgres.connect_args()
         except (OSError, ssl.SSLError):
             yield Finding("postgres_db.url", "expected certificate files that can be read in sslrootcert and sslcert")
+    if postgres.pgbouncer and postgres.schema != "public":
+        message = "expected public, because postgres_db.pgbouncer is on: give the role another search_path instead"
+        yield Finding("postgres_db.schema", message, ("postgres_db.schema", "postgres_db.pgbouncer"))
 
 
 def _wrong_tls(settings: Settings) -> Iterator[Finding]:

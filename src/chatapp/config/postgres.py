@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import Annotated, Literal
-from uuid import uuid4
 
 from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -15,6 +16,8 @@ from chatapp.config.values import Secret
 EXPECTED_URL = "a URL such as postgres://user:password@host:5432/name?sslmode=require"
 _DRIVER = "postgresql+asyncpg"
 _CONNECT_OPTIONS = ("target_session_attrs", "krbsrvname", "passfile")
+# Hosts with commas between, as libpq takes them: what stands before, the hosts, what stands behind.
+_SEVERAL_HOSTS = re.compile(r"([^/?#]+://(?:[^/?#@]*@)?)([^/?#@,]+(?:,[^/?#@,]+)+)(/[^?]*)?(?:\?(.*))?")
 _IGNORED_OPTIONS = ("channel_binding", "gssencmode", "prepare_threshold", "default_query_exec_mode")
 
 
@@ -40,10 +43,23 @@ class PostgresSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[
         Secret | None,
         Meta(
-            description="All of the above at once. Takes precedence over host, port, user, pass and name.",
+            description="All of the above at once. Takes precedence over host, port, user, pass and name. Several "
+            "hosts (host1:5432,host2:5432) are tried in turn for the one that takes writes.",
             extra={"env": "DATABASE_URL", "expected": EXPECTED_URL},
         ),
     ] = None
+    read_url: Annotated[
+        Secret | None,
+        Meta(
+            description="A standby (or several, or what stands before them) that history and the search for users are "
+            "read from, as far as it is up to date: see docs/postgres.md.",
+            extra={"expected": EXPECTED_URL},
+        ),
+    ] = None
+    read_lag_s: Annotated[
+        float,
+        Meta(ge=1, le=3600, description="How far the standby may be behind to be searched for users."),
+    ] = 5.0
     pool_size: Annotated[
         int,
         Meta(
@@ -63,6 +79,15 @@ class PostgresSettings(Struct, frozen=True, kw_only=True):
     lock_timeout_ms: Annotated[
         int, Meta(ge=1, le=600000, description="Longest wait for a lock. Not sent with pgbouncer.")
     ] = 2000
+    idle_in_transaction_timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=600000,
+            description="A transaction in which nothing happens for longer is ended, so that a replica that hangs "
+            "holds no lock. Not sent with pgbouncer.",
+        ),
+    ] = 5000
     pgbouncer: Annotated[
         bool,
         Meta(
@@ -82,6 +107,8 @@ class PostgresSettings(Struct, frozen=True, kw_only=True):
         Raises ``ValueError`` when nothing is configured. The URL's ``repr`` and ``str`` hide the password.
         """
         given = self._given_url()
+        if len(hosts := _hosts(given)) > 1:
+            return given.set(drivername=_DRIVER, host=hosts[0][0], port=hosts[0][1], query={})
         kept = {name: given.query[name] for name in ("host", "port") if name in given.query}
         return given.set(drivername=_DRIVER, query=kept)
 
@@ -89,8 +116,10 @@ class PostgresSettings(Struct, frozen=True, kw_only=True):
         """The keyword arguments of asyncpg: TLS, search path and the URL's other options.
 
         Options that libpq knows are translated, unknown ones become settings of the server's session, as with Go's
-        drivers. Raises ``OSError`` or ``ssl.SSLError`` for a certificate file that cannot be read.
+        drivers. Several hosts are lists in ``host`` and ``port``, for ``storage.hosts``. Raises ``OSError`` or
+        ``ssl.SSLError`` for a certificate file that cannot be read.
         """
+        hosts = _hosts(self._given_url())
         options = {name: value for name, value in self._given_url().normalized_query.items() if value}
         option = {name: value[-1] for name, value in options.items() if name not in ("host", "port")}
         arguments: dict[str, object] = _tls(option, option.pop("sslmode", self.ssl_mode))
@@ -99,13 +128,20 @@ class PostgresSettings(Struct, frozen=True, kw_only=True):
         arguments |= {name: option.pop(name) for name in _CONNECT_OPTIONS if name in option}
         for name in [name for name in option if name in _IGNORED_OPTIONS or name.startswith("pool_")]:
             del option[name]
-        if self.pgbouncer:
-            # A name of its own for each: PgBouncer may hand the next statement to another server connection.
-            arguments["prepared_statement_name_func"] = lambda: f"__chatapp_{uuid4()}__"
-            return arguments
+        if len(hosts) > 1:
+            arguments |= {"host": [host for host, _ in hosts], "port": [port for _, port in hosts]}
+            arguments.setdefault("target_session_attrs", "read-write")
+        if self.pgbouncer:  # takes no settings but the name, and keeps no statement prepared
+            option = {name: text for name, text in option.items() if name == "application_name"}
+            arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+            return arguments | ({"server_settings": option} if option else {})
         if self.schema != "public":
             option.setdefault("search_path", self.schema)
         return arguments | ({"server_settings": option} if option else {})
+
+    def for_reading(self) -> PostgresSettings | None:
+        """The same settings for ``read_url``; None without one."""
+        return None if self.read_url is None else replace(self, url=self.read_url, read_url=None)
 
     def _given_url(self) -> URL:
         if self.url is not None:
@@ -122,7 +158,8 @@ class PostgresSettings(Struct, frozen=True, kw_only=True):
 def parse_url(text: str) -> URL:
     """Raises ``ValueError``, which does not quote the text, for what is not the URL of a PostgreSQL database."""
     try:
-        url = make_url(text)
+        url = make_url(_with_hosts_as_options(text))
+        _hosts(url)
     except (ArgumentError, ValueError):
         raise ValueError("what is not a URL") from None
     if url.drivername.partition("+")[0] not in ("postgres", "postgresql"):
@@ -136,6 +173,34 @@ def parse_url(text: str) -> URL:
     if not (isinstance(timeout, str) and timeout.isascii() and timeout.isdigit()):
         raise ValueError("a connect_timeout that is not whole seconds")
     return url
+
+
+def _with_hosts_as_options(text: str) -> str:
+    """``postgres://u@a:1,b:2/d`` as ``postgres://u@/d?host=a:1&host=b:2``, which SQLAlchemy can parse."""
+    several = _SEVERAL_HOSTS.fullmatch(text)
+    if several is None:
+        return text
+    begin, hosts, path, query = several.groups()
+    options = [f"host={host}" for host in hosts.split(",")] + ([query] if query else [])
+    return f"{begin}{path or '/'}?{'&'.join(options)}"
+
+
+def _hosts(url: URL) -> list[tuple[str, int]]:
+    """All hosts with their ports. Raises ``ValueError`` for ports that are none, or not as many as hosts."""
+    options = url.normalized_query
+    names = [name for text in options.get("host", ()) for name in text.split(",")] or [url.host or ""]
+    ports = [port for text in options.get("port", ()) for port in text.split(",")]
+    if len(names) == 1:
+        return [(names[0], url.port or 5432)]
+    found: list[tuple[str, int]] = []
+    for at, name in enumerate(names):
+        host, separator, port = name.rpartition(":")
+        if not separator or port.endswith("]"):
+            host, port = name, ports[at % len(ports)] if ports else "5432"
+        found.append((host.removeprefix("[").removesuffix("]"), int(port or "5432")))
+    if ports and len(ports) not in (1, len(names)):
+        raise ValueError("not as many ports as hosts")
+    return found
 
 
 def _tls(option: dict[str, str], mode: str) -> dict[str, object]:

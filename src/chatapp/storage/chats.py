@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chatapp.protocol.ids import ChatId, Seq, UserId
 from chatapp.protocol.views import Chat, ChatDetail, Member
-from chatapp.storage.engine import Database
+from chatapp.storage.engine import CLIENT_MARGIN_S, Database, driver_of
 
 SHOWN_MEMBERS = 100
 """How many members a ``ChatDetail`` lists at most."""
@@ -37,8 +37,8 @@ _INSERT_DIRECT = text(
 )
 _DIRECT = text(f"SELECT {_CHAT} FROM chats WHERE direct_key = :direct_key")  # noqa: S608
 _RENAME = text("UPDATE chats SET name = :name WHERE id = :id")
-_DELETE = text("DELETE FROM chats WHERE id = ANY (CAST(:ids AS bigint[]))")
-_ALLOW_LONG_DELETION = text("SET LOCAL statement_timeout = '60s'")
+_DELETE = "DELETE FROM chats WHERE id = ANY ($1::bigint[])"
+_DELETE_TIMEOUT_S = 60
 _INHERIT = text(
     """
     UPDATE chats SET creator_id = (
@@ -159,8 +159,9 @@ async def rename(connection: AsyncConnection, chat_id: ChatId, name: str) -> Non
 async def delete(connection: AsyncConnection, chat_ids: Sequence[ChatId]) -> None:
     """Delete chats that are locked, with all that is in them. Takes seconds for a chat of a million messages."""
     if chat_ids:
-        await connection.execute(_ALLOW_LONG_DELETION)
-        await connection.execute(_DELETE, {"ids": list(chat_ids)})
+        driver = await driver_of(connection)  # for its own limit of time; the transaction began with the lock
+        await driver.execute(f"SET LOCAL statement_timeout = '{_DELETE_TIMEOUT_S}s'")
+        await driver.execute(_DELETE, list(chat_ids), timeout=_DELETE_TIMEOUT_S + CLIENT_MARGIN_S)
 
 
 async def concerning(connection: AsyncConnection, user_id: UserId) -> list[ChatId]:

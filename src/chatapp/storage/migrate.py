@@ -1,4 +1,8 @@
-"""Migrations: run under an advisory lock, so that any number of replicas may start at once on an empty database."""
+"""Migrations: run under an advisory lock, so that any number of replicas may start at once on an empty database.
+
+All that is to be done is one transaction, which also holds the lock: it is done whole or not at all, and works through
+PgBouncer too, where a session's locks and settings would stay with whatever connection came next.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,13 @@ from sqlalchemy import URL, Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from chatapp.storage.hosts import with_hosts
+
+# The role's own limits are for serving.
+_OWN_LIMITS = text(
+    "SELECT set_config('lock_timeout', '60s', true), set_config('statement_timeout', '0', true), "
+    "set_config('idle_in_transaction_session_timeout', '0', true)"
+)
 _LOCK = 0x63686174  # "chat": any number will do that nobody else uses
 
 
@@ -49,7 +60,7 @@ async def draft(url: URL, message: str, connect_args: dict[str, Any] | None = No
 async def current_revision(url: URL, connect_args: dict[str, Any] | None = None) -> tuple[str | None, str | None]:
     """The database's revision and the newest that this code knows."""
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    engine = create_async_engine(url, poolclass=NullPool, connect_args=connect_args or {})
+    engine = create_async_engine(url, poolclass=NullPool, connect_args=with_hosts(connect_args or {}))
     try:
         async with engine.connect() as connection:
             current = await connection.run_sync(lambda c: MigrationContext.configure(c).get_current_revision())
@@ -59,18 +70,12 @@ async def current_revision(url: URL, connect_args: dict[str, Any] | None = None)
 
 
 async def _run(url: URL, connect_args: dict[str, Any] | None, act: Any) -> None:
-    engine = create_async_engine(url, poolclass=NullPool, connect_args=connect_args or {})
+    engine = create_async_engine(url, poolclass=NullPool, connect_args=with_hosts(connect_args or {}))
     try:
-        async with engine.connect() as connection:
-            await connection.execute(text("SET lock_timeout = '60s'"))
-            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
-            await connection.commit()
-            try:
-                await connection.run_sync(_within, act)
-                await connection.commit()
-            finally:
-                await connection.rollback()
-                await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+        async with engine.begin() as connection:
+            await connection.execute(_OWN_LIMITS)
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            await connection.run_sync(_within, act)
     finally:
         await engine.dispose()
 
