@@ -43,7 +43,7 @@ class PrivatePostgres:
     def url(self, *others: PrivatePostgres, options: str = "") -> str:
         """Its address; with others, that of whichever of them takes writes."""
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in (self, *others))
-        return f"postgresql://postgres@{hosts}/postgres?sslmode=disable{options}"
+        return f"postgresql://postgres@{hosts}/postgres{options}"
 
     def make(self) -> None:
         """Its data, from nothing."""
@@ -56,6 +56,7 @@ class PrivatePostgres:
         self._run("pg_basebackup", "-D", str(self._data), "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync")
 
     def start(self) -> None:
+        (self._data / "postmaster.pid").unlink(missing_ok=True)  # a killed one may still be a process that nobody reaps
         settings = {**_SETTINGS, **self.settings, "port": str(self.port)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = self._command("postgres", "-D", str(self._data), *options)
@@ -63,10 +64,7 @@ class PrivatePostgres:
 
     def kill(self) -> None:
         """As when its host dies: nothing is said to anybody."""
-        pid = self.daemon.pid()
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)  # its children notice at once, and end
-        self.daemon.stop((), patience_s=10)
+        self.daemon.stop((signal.SIGKILL,), patience_s=10)  # its children notice at once, and end
 
     def stop(self) -> None:
         self.daemon.stop((signal.SIGINT, signal.SIGQUIT), patience_s=10)

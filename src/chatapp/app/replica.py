@@ -16,7 +16,7 @@ from chatapp.auth.revocations import Revocations
 from chatapp.auth.tokens import Tokens
 from chatapp.bus.echo import EchoBus
 from chatapp.bus.opening import AnyRedisBus, open_bus
-from chatapp.config import Settings
+from chatapp.config import PostgresSettings, Settings
 from chatapp.errors import Unavailable
 from chatapp.gateway.commands import Commands
 from chatapp.gateway.connection import ConnectionLimits
@@ -36,6 +36,7 @@ from chatapp.services.signals import Signals
 from chatapp.services.users import Users
 from chatapp.storage import epochs, probe
 from chatapp.storage.engine import Database, PoolSettings
+from chatapp.storage.standby import WATCH_S, Standby
 from chatapp.storage.writer import MessageWriter
 
 _log = logging.getLogger(__name__)
@@ -43,18 +44,29 @@ _log = logging.getLogger(__name__)
 POLL_S = 0.9
 """How often revocations are read from PostgreSQL: within a second they hold everywhere, also without the bus."""
 PRUNE_S = 60.0
+STANDBY_PATIENCE_MS = 1000
+"""What a standby cannot answer in this time the primary is asked for."""
 
 
 class Replica:
     """Built within a running loop; ``run`` is its life."""
 
-    def __init__(self, settings: Settings, key: bytes, database: Database, bus: AnyRedisBus, epoch: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        key: bytes,
+        database: Database,
+        bus: AnyRedisBus,
+        epoch: str,
+        standby: Standby | None = None,
+    ) -> None:
         self.settings = settings
         limits, delivery, auth = settings.limits, settings.delivery, settings.auth
         clock = asyncio.get_running_loop().time
         lifetime_s = auth.token_expiration * 3600
 
         self.database = database
+        self.standby = standby
         self.bus = bus
         self.epoch = epoch
         self.tokens = Tokens(Keyring(SigningKey(key), [SigningKey(old) for old in auth.old_signing_keys()]), lifetime_s)
@@ -74,10 +86,11 @@ class Replica:
             self.revoking,
             publisher,
             token_lifetime_s=lifetime_s,
+            standby=standby,
         )
         self.chats = Chats(database, publisher)
         self.members = Members(database, publisher)
-        self.messages = Messages(database, self.writer, publisher, limits.content_bytes)
+        self.messages = Messages(database, self.writer, publisher, limits.content_bytes, standby)
 
         self.hub = Hub(heard, clock)
         self.following = Following(
@@ -150,6 +163,8 @@ class Replica:
             loop.create_task(self._every(POLL_S, self._poll), name="revocations"),
             loop.create_task(self._every(PRUNE_S, self._prune), name="prune"),
         ]
+        if self.standby is not None:
+            self._tasks.append(loop.create_task(self._every(WATCH_S, self.standby.watch), name="standby"))
         try:
             yield
         finally:
@@ -163,6 +178,8 @@ class Replica:
             await self._heard.close()
             self.passwords.close()
             await self.database.close()
+            if self.standby is not None:
+                await self.standby.close()
 
     async def drain(self) -> None:
         """Be not ready, store and ack what the writer holds, and send everybody elsewhere."""
@@ -234,20 +251,30 @@ class Replica:
 
 async def build(settings: Settings, key: bytes) -> Replica:
     """A replica over the configured PostgreSQL and Redis. Raises ``Unavailable`` when PostgreSQL is."""
-    postgres = settings.postgres_db
-    database = Database(
+    database = _database(settings.postgres_db)
+    standby = None
+    if (reading := settings.postgres_db.for_reading()) is not None:
+        clock = asyncio.get_running_loop().time
+        standby = Standby(_database(reading, patience_ms=STANDBY_PATIENCE_MS), database, clock, reading.read_lag_s)
+    redis = settings.redis
+    bus = open_bus(redis.mode, redis.connection_url(), nodes=redis.addresses(), sentinel_master=redis.sentinel_master)
+    epoch = await epochs.recognise(database)
+    return Replica(settings, key, database, bus, epoch, standby)
+
+
+def _database(postgres: PostgresSettings, patience_ms: int | None = None) -> Database:
+    arguments = postgres.connect_args()
+    if patience_ms is not None:
+        arguments["timeout"] = patience_ms / 1000
+    return Database(
         postgres.sqlalchemy_url(),
         PoolSettings(
             size=postgres.pool_size,
             timeout_s=postgres.pool_timeout_s,
-            statement_timeout_ms=postgres.statement_timeout_ms,
+            statement_timeout_ms=min(postgres.statement_timeout_ms, patience_ms or postgres.statement_timeout_ms),
             lock_timeout_ms=postgres.lock_timeout_ms,
             idle_in_transaction_timeout_ms=postgres.idle_in_transaction_timeout_ms,
             pgbouncer=postgres.pgbouncer,
         ),
-        dict(postgres.connect_args()),
+        arguments,
     )
-    redis = settings.redis
-    bus = open_bus(redis.mode, redis.connection_url(), nodes=redis.addresses(), sentinel_master=redis.sentinel_master)
-    epoch = await epochs.recognise(database)
-    return Replica(settings, key, database, bus, epoch)

@@ -18,6 +18,7 @@ from chatapp.services.rendering import changed, sent
 from chatapp.storage import messages as statements
 from chatapp.storage.engine import Database
 from chatapp.storage.rows import MessageRow
+from chatapp.storage.standby import Standby
 from chatapp.storage.writer import Answer, Append, Appended
 
 if TYPE_CHECKING:
@@ -34,11 +35,19 @@ class Sent(Struct, frozen=True):
 class Messages:
     """Everything raises ``Unavailable`` while PostgreSQL is away; a retry with the same nonce is safe."""
 
-    def __init__(self, database: Database, writer: MessageWriter, publisher: Publisher, content_bytes: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writer: MessageWriter,
+        publisher: Publisher,
+        content_bytes: int,
+        standby: Standby | None = None,
+    ) -> None:
         self._database = database
         self._writer = writer
         self._publisher = publisher
         self._content_bytes = content_bytes
+        self._standby = standby
 
     def submit(self, actor: Principal, chat_id: ChatId, content: str, nonce: str | None, answer: Answer) -> None:
         """Hand a message to the writer; ``answer`` is called once it is on disk, or with the reason why it is not.
@@ -86,6 +95,12 @@ class Messages:
         self, actor: Principal, chat_id: ChatId, *, limit: int, offset: int, before: Seq | None, after: Seq | None
     ) -> list[Message]:
         """A page of a chat with senders: newest first, or oldest first with ``after``. Raises ``NotAMember``."""
+        if self._standby is not None:
+            page = await self._standby.history(
+                chat_id, actor.user_id, limit=limit, offset=offset, before=before, after=after
+            )
+            if page is not None:
+                return page
         page = await statements.history(
             self._database, chat_id, actor.user_id, limit=limit, offset=offset, before=before, after=after
         )

@@ -19,6 +19,7 @@ from chatapp.storage import members as member_statements
 from chatapp.storage import users as statements
 from chatapp.storage.engine import Database
 from chatapp.storage.revocations import RevocationRow
+from chatapp.storage.standby import Standby
 
 _ATTEMPTS = 5
 _ISSUE_MARGIN = timedelta(minutes=1)
@@ -40,6 +41,7 @@ class Users:
         publisher: Publisher,
         token_lifetime_s: float,
         clock: Clock = utc_now,
+        standby: Standby | None = None,
     ) -> None:
         """``token_lifetime_s``: of tokens that are issued; how long a revocation of all of them must be remembered."""
         self._database = database
@@ -48,6 +50,7 @@ class Users:
         self._publisher = publisher
         self._revocation_lifetime = timedelta(seconds=token_lifetime_s) + _ISSUE_MARGIN
         self._clock = clock
+        self._standby = standby
 
     async def get(self, user_id: UserId) -> Profile:
         """One user. Raises ``UserNotFound``."""
@@ -61,6 +64,10 @@ class Users:
         fields = Fields()
         prefix = fields.search(q)
         fields.done()
+        if self._standby is not None:
+            page = await self._standby.users(limit=limit, offset=offset, prefix=prefix)
+            if page is not None:
+                return page
         return await statements.page(self._database, limit=limit, offset=offset, prefix=prefix)
 
     async def update(

@@ -32,28 +32,43 @@ _GET_FOR = text(
 )
 
 
-def _page(condition: str, order: str) -> Any:
-    # The membership is the outer row: no row at all means "not a member", a row without a message an empty page.
+# The membership is the outer row: no row at all means "not a member", a row without a message an empty page.
+_FOR_MEMBER = "SELECT chat_id FROM chat_members WHERE user_id = :user_id AND chat_id = :chat_id"
+# No row at all means that this server (a standby) has not got the chat as far as that.
+_AT_POSITION = """
+    SELECT chats.id AS chat_id FROM chats CROSS JOIN epochs
+    WHERE chats.id = :chat_id AND chats.last_seq >= :at_least AND epochs.epoch = :epoch
+"""
+
+
+def _page(outside: str, condition: str, order: str) -> Any:
     return text(
         f"""
         SELECT m.*, u.username, u.display_name, u.created_at AS user_created_at, u.last_seen
-        FROM chat_members member
+        FROM ({outside}) seen
         LEFT JOIN LATERAL (
             SELECT * FROM messages
-            WHERE chat_id = member.chat_id AND deleted_at IS NULL {condition}
+            WHERE chat_id = seen.chat_id AND deleted_at IS NULL {condition}
             ORDER BY seq {order} LIMIT :limit OFFSET :offset
         ) m ON true
         LEFT JOIN users u ON u.id = m.sender_id
-        WHERE member.user_id = :user_id AND member.chat_id = :chat_id
         ORDER BY m.seq {order}
         """  # noqa: S608
     )
 
 
-_NEWEST = _page("", "DESC")
-_BEFORE = _page("AND seq < :before", "DESC")
-_AFTER = _page("AND seq > :after", "ASC")
-_BETWEEN = _page("AND seq > :after AND seq < :before", "ASC")
+def _pages(outside: str) -> dict[tuple[bool, bool], Any]:
+    """By whether there is a ``before`` and an ``after``."""
+    return {
+        (False, False): _page(outside, "", "DESC"),
+        (True, False): _page(outside, "AND seq < :before", "DESC"),
+        (False, True): _page(outside, "AND seq > :after", "ASC"),
+        (True, True): _page(outside, "AND seq > :after AND seq < :before", "ASC"),
+    }
+
+
+_PAGES = _pages(_FOR_MEMBER)
+_PAGES_AT = _pages(_AT_POSITION)
 
 # Two ordered index scans, merged: what was sent, and what changed of it before ``start`` or was deleted.
 _BETWEEN_POSITIONS = text(
@@ -126,13 +141,41 @@ async def history(
 
     None when the user is not a member. With ``before`` and ``after`` the cost does not depend on the depth.
     """
-    statement = {
-        (False, False): _NEWEST,
-        (True, False): _BEFORE,
-        (False, True): _AFTER,
-        (True, True): _BETWEEN,
-    }[before is not None, after is not None]
-    values: dict[str, int] = {"chat_id": chat_id, "user_id": user_id, "limit": limit, "offset": offset}
+    values = {"chat_id": chat_id, "user_id": user_id}
+    return await _history(database, _PAGES, values, limit=limit, offset=offset, before=before, after=after)
+
+
+async def history_at(
+    database: Database,
+    chat_id: ChatId,
+    at_least: Seq,
+    epoch: str,
+    *,
+    limit: int,
+    offset: int = 0,
+    before: Seq | None = None,
+    after: Seq | None = None,
+) -> list[Message] | None:
+    """The same page, whoever asks; None when this database has the chat not yet up to ``at_least``.
+
+    The epoch makes sure that it is the same chat: a standby may be a copy of another past.
+    """
+    values = {"chat_id": chat_id, "at_least": at_least, "epoch": epoch}
+    return await _history(database, _PAGES_AT, values, limit=limit, offset=offset, before=before, after=after)
+
+
+async def _history(
+    database: Database,
+    pages: dict[tuple[bool, bool], Any],
+    values: dict[str, Any],
+    *,
+    limit: int,
+    offset: int,
+    before: Seq | None,
+    after: Seq | None,
+) -> list[Message] | None:
+    statement = pages[before is not None, after is not None]
+    values |= {"limit": limit, "offset": offset}
     if before is not None:
         values["before"] = before
     if after is not None:
