@@ -129,9 +129,10 @@ class Database:
             async with opened as connection:
                 try:
                     yield connection
-                except TimeoutError:  # it would be waited for again to roll back
-                    (await driver_of(connection)).terminate()
-                    await connection.invalidate()
+                except TimeoutError:
+                    if not connection.invalidated:  # as SQLAlchemy has done, where the statement was its own
+                        (await driver_of(connection)).terminate()
+                        await connection.invalidate()
                     raise
 
     def _check_out(self, *about: object) -> None:

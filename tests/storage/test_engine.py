@@ -1,0 +1,171 @@
+"""Limits of time, lost connections, and the choice among hosts, against a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import text
+
+from chatapp.errors import Unavailable
+from chatapp.storage import engine, probe
+from chatapp.storage.engine import Database, PoolSettings
+from tests.chaos.proxy import FaultProxy
+from tests.world import World
+
+SLEEP = text("SELECT pg_sleep(5)")
+
+
+@asynccontextmanager
+async def opened(world: World, pool: PoolSettings, **connect_args: object) -> AsyncIterator[Database]:
+    database = Database(world.database.engine.url, pool, connect_args)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """A port where connections are made and nothing is ever answered, as by a host that hangs."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+# -- limits -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_statement_that_takes_too_long_is_cancelled_and_told_as_unavailable(world: World) -> None:
+    async with opened(world, PoolSettings(size=1, statement_timeout_ms=50)) as database:
+        with pytest.raises(Unavailable):
+            async with database.read() as connection:
+                await connection.execute(SLEEP)
+        with pytest.raises(Unavailable):
+            async with database.begin() as connection:
+                await connection.execute(SLEEP)
+        with pytest.raises(Unavailable):
+            async with database.driver() as driver:
+                await driver.fetch("SELECT pg_sleep(5)")
+        await probe.ping(database)
+        assert database.losses == 0
+
+
+async def test_a_lock_that_is_waited_for_too_long_is_told_as_unavailable(world: World) -> None:
+    ada = await world.somebody()
+    chat_id = await world.group(ada)
+    held = text(f"SELECT 1 FROM chats WHERE id = {chat_id} FOR UPDATE")
+    async with (
+        opened(world, PoolSettings(size=1, lock_timeout_ms=50)) as database,
+        world.database.begin() as holding,
+    ):
+        await holding.execute(held)
+        with pytest.raises(Unavailable):
+            async with database.begin() as connection:
+                await connection.execute(held)
+        await probe.ping(database)
+
+
+async def test_a_transaction_in_which_nothing_happens_is_ended_and_lets_go_of_its_locks(world: World) -> None:
+    ada = await world.somebody()
+    chat_id = await world.group(ada)
+    held = text(f"SELECT 1 FROM chats WHERE id = {chat_id} FOR UPDATE")
+    async with opened(world, PoolSettings(size=1, idle_in_transaction_timeout_ms=50)) as database:
+
+        async def fall_asleep() -> None:
+            async with database.begin() as connection:
+                await connection.execute(held)
+                async with world.database.begin() as other:
+                    await other.execute(held)
+                await connection.execute(text("SELECT 1"))
+
+        with pytest.raises(Unavailable):
+            await fall_asleep()
+        await probe.ping(database)
+
+
+@pytest.mark.parametrize("way", ["read", "begin", "driver", "line"])
+async def test_a_server_that_stops_answering_is_given_up_after_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(engine, "CLIENT_MARGIN_S", 0.1)
+    port = world.database.engine.url.port
+    assert port is not None
+    proxy = FaultProxy(port)
+    await proxy.start()
+    url = world.database.engine.url.set(host="127.0.0.1", port=proxy.port)
+    database = Database(url, PoolSettings(size=2, statement_timeout_ms=200))
+    line = database.line()
+
+    async def ask() -> None:
+        if way in ("driver", "line"):
+            async with database.driver() if way == "driver" else line.driver() as driver:
+                await driver.fetch("SELECT 1")
+        else:
+            async with database.read() if way == "read" else database.begin() as connection:
+                await connection.execute(text("SELECT 1"))
+
+    try:
+        await ask()
+        for link in proxy.links:
+            link.go_silent()
+        async with asyncio.timeout(3):
+            with pytest.raises(Unavailable):
+                await ask()
+            await ask()  # over a new connection
+        assert database.losses == 1
+    finally:
+        await line.close()
+        await database.close()
+        await proxy.close()
+
+
+# -- losses -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_to_meet_a_loss_spares_the_others(world: World) -> None:
+    async with opened(world, PoolSettings(size=5)) as database:
+        async with contextlib.AsyncExitStack() as together:
+            for _ in range(5):
+                connection = await together.enter_async_context(database.read())
+                await connection.execute(text("SELECT 1"))
+        async with world.database.read() as connection:
+            await connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+        with pytest.raises(Unavailable):
+            await probe.ping(database)
+        await asyncio.gather(*(probe.ping(database) for _ in range(10)))
+        assert database.losses == 1
+    with contextlib.suppress(Unavailable):  # the tests after this one should not meet them
+        await probe.ping(world.database)
+
+
+# -- hosts --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_first_host_that_hangs_does_not_hide_the_second(world: World, deaf: int) -> None:
+    url = world.database.engine.url
+    hosts = {"host": ["127.0.0.1", url.host], "port": [deaf, url.port], "target_session_attrs": "read-write"}
+    async with opened(world, PoolSettings(size=2), timeout=1.0, **hosts) as database:
+        await probe.ping(database)
+        async with asyncio.timeout(0.4), database.read(), database.read() as second:  # it is asked first from now on
+            await second.execute(text("SELECT 1"))
+
+
+@pytest.mark.parametrize(("target", "found"), [("standby", False), ("prefer-standby", True), ("any", True)])
+async def test_hosts_are_taken_for_what_they_are(world: World, target: str, found: bool) -> None:
+    url = world.database.engine.url
+    hosts = {"host": [url.host, url.host], "port": [url.port, url.port], "target_session_attrs": target}
+    async with opened(world, PoolSettings(size=1), **hosts) as database:
+        if found:
+            await probe.ping(database)
+        else:
+            with pytest.raises(Unavailable):
+                await probe.ping(database)
