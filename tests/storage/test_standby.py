@@ -55,6 +55,11 @@ async def until(condition: Callable[[], Awaitable[object]], timeout_s: float = 1
             await asyncio.sleep(0.02)
 
 
+@pytest.fixture(autouse=True)
+def nothing_published_yet() -> None:
+    """There is no world here that publishes."""
+
+
 @pytest.fixture(scope="module")
 async def servers(redis_url: str) -> AsyncIterator[Pair]:
     with pair() as (primary, standby):
