@@ -16,8 +16,11 @@
     │   └── NonceReused
     ├── ResyncRequired               the client is too far behind to be replayed
     ├── RateLimited                  too often
+    │   └── TooManyConnections       …or too much of it at the same time
     └── Unavailable                  a part of the service is away; a retry is safe
-        └── Overloaded               …or has too much to do
+        ├── Overloaded               …or has too much to do
+        ├── ReplicaFull              …or this replica has as many connections as it may
+        └── Draining                 …or this replica is about to stop
 
 ``error`` is a whole sentence for people and may change; ``code`` is for programs and does not. Neither ever quotes
 an exception, SQL, a path or a secret. REST turns these into a status in ``api/errors.py``, sockets into an ``error``
@@ -213,6 +216,16 @@ class RateLimited(ChatAppError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyConnections(RateLimited):
+    """The user has ``limits.connections_per_user`` sockets at this replica: close one first."""
+
+    code = "too_many_connections"
+
+    def __init__(self) -> None:
+        super().__init__(5.0)
+        self.error = "too many connections"
+
+
 class Unavailable(ChatAppError):
     """A part of the service does not answer. Nothing is known to be done; a retry with the same nonce is safe."""
 
@@ -230,3 +243,21 @@ class Overloaded(Unavailable):
 
     def __init__(self, retry_after_s: float = 1.0) -> None:
         super().__init__("the service is overloaded, try again later", retry_after_s)
+
+
+class ReplicaFull(Unavailable):
+    """This replica has ``limits.connections`` sockets. Another may have room: a load balancer finds it."""
+
+    code = "replica_full"
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("this replica has no room for another connection", retry_after_s)
+
+
+class Draining(Unavailable):
+    """This replica is about to stop and takes no new connections."""
+
+    code = "draining"
+
+    def __init__(self) -> None:
+        super().__init__("this replica is draining")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -9,7 +10,7 @@ from litestar import Litestar
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Gauge
 
-from chatapp.api.parts import Parts, Probe, Rate
+from chatapp.api.parts import Parts, Probe
 from chatapp.api.routes import build
 from chatapp.auth.principal import Principal
 from chatapp.errors import RateLimited
@@ -25,12 +26,23 @@ class Operator:
     def __init__(self) -> None:
         self.draining = False
         self.latencies: dict[str, Callable[[], Awaitable[float]]] = {}
-        self.exhausted: set[Rate] = set()
-        self.spent: list[tuple[Rate, str]] = []
+        self.exhausted: set[str] = set()
+        self.spent: list[tuple[str, object]] = []
 
-    async def spend(self, rate: Rate, who: str) -> None:
-        self.spent.append((rate, who))
-        if rate in self.exhausted:
+    def spend(self, kind: str, user_id: int) -> None:
+        self._count(kind, user_id)
+
+    async def register(self, address: str) -> None:
+        self._count("register", address)
+
+    @asynccontextmanager
+    async def login(self, address: str, username: str) -> AsyncIterator[None]:
+        self._count("login", (address, username))
+        yield
+
+    def _count(self, kind: str, who: object) -> None:
+        self.spent.append((kind, who))
+        if kind in self.exhausted:
             raise RateLimited(2.4)
 
     def probe(self, name: str) -> Callable[[], Awaitable[float]]:

@@ -86,7 +86,17 @@ async def test_sending_too_often_is_refused(api: Api, alice: Person, chat_id: in
     api.operator.exhausted.add("send")
     response = await alice.client.post("/messages", json={"chat_id": chat_id, "content": "hello"})
     assert_refused(response, 429, code="rate_limited")
-    assert api.operator.spent == [("send", str(alice.id))]
+    assert api.operator.spent == [("send", alice.id)]
+
+
+async def test_asking_too_often_is_refused(api: Api, alice: Person, chat_id: int) -> None:
+    api.operator.spent.clear()
+    api.operator.exhausted.add("command")
+    response = await alice.client.get(f"/messages/chat/{chat_id}")
+    assert_refused(response, 429, code="rate_limited")
+    assert response.headers["retry-after"] == "3"
+    assert api.operator.spent == [("command", alice.id)]
+    assert (await alice.client.post("/messages", json={"chat_id": chat_id, "content": "hello"})).status_code == 201
 
 
 async def test_a_message_is_read_with_its_sender(

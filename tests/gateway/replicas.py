@@ -232,6 +232,7 @@ async def node(database_url: str, redis_url: str, protocol: str, **settings: obj
         allowed_origins=limits.allowed_origins,
         frame_bytes=limits.frame_bytes,
         backlog_bytes=limits.backlog_bytes,
+        limits=replica.rate_limiter,
     )
     async with replica.running(), serving(app, PROTOCOLS[protocol]) as (_, port):
         yield Node(replica, port)

@@ -49,7 +49,7 @@ class AuthController(Controller):
         rate_limits: NamedDependency[RateLimits],
     ) -> SignedIn:
         """User names are unique without regard to case."""
-        await rate_limits.spend("register", _address(request))
+        await rate_limits.register(_address(request))
         body = await read(request, bodies.Register)
         return await accounts.register(body.username, body.password, body.display_name)
 
@@ -67,9 +67,9 @@ class AuthController(Controller):
         rate_limits: NamedDependency[RateLimits],
     ) -> SignedIn:
         """The refusal does not tell whether there is such a user, nor does its time."""
-        await rate_limits.spend("login", _address(request))
         body = await read(request, bodies.Login)
-        return await accounts.login(body.username, body.password)
+        async with rate_limits.login(_address(request), body.username):
+            return await accounts.login(body.username, body.password)
 
     @post("/logout", status_code=204, summary="End this token", security=BEARER, operation_class=operation())
     async def logout(self, request: Call, accounts: NamedDependency[Accounts]) -> None:

@@ -8,8 +8,8 @@ from litestar.di import NamedDependency
 from chatapp.api import bodies, examples
 from chatapp.api.authentication import Call
 from chatapp.api.documentation import BEARER, PAGE, operation
+from chatapp.api.pacing import RATE
 from chatapp.api.parameters import Query, chat_id, idempotency_key, message_id
-from chatapp.api.parts import RateLimits
 from chatapp.api.reading import read
 from chatapp.protocol.ids import ChatId
 from chatapp.protocol.views import Message
@@ -28,6 +28,7 @@ class MessagesController(Controller):
 
     @post(
         "/",
+        opt={RATE: "send"},
         summary="Send a message",
         operation_class=operation(
             takes=bodies.SendMessage,
@@ -41,10 +42,8 @@ class MessagesController(Controller):
         self,
         request: Call,
         messages: NamedDependency[Messages],
-        rate_limits: NamedDependency[RateLimits],
     ) -> Response[Message]:
         """What is answered is on disk. The same ``Idempotency-Key`` again answers 200 with the first message."""
-        await rate_limits.spend("send", str(request.user.user_id))
         key = idempotency_key(request)
         body = await read(request, bodies.SendMessage)
         sent = await messages.send(request.user, ChatId(body.chat_id), body.content, key)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
 from chatapp.auth.tokens import Tokens
+from chatapp.limiting.limiter import Kind
 from chatapp.services.accounts import Accounts
 from chatapp.services.chats import Chats
 from chatapp.services.members import Members
@@ -16,22 +18,33 @@ from chatapp.services.messages import Messages
 from chatapp.services.revoking import Revoking
 from chatapp.services.users import Users
 
-Rate = Literal["login", "register", "send"]
-
 
 @runtime_checkable
 class RateLimits(Protocol):
-    """Bounds how often somebody may do something."""
+    """Bounds how often somebody may do something. Every method raises ``RateLimited``."""
 
-    async def spend(self, rate: Rate, who: str) -> None:
-        """Count one. ``who`` is an address (login, register) or a user's id (send). Raises ``RateLimited``."""
+    def spend(self, kind: Kind, user_id: int) -> None:
+        """Count a user's request: the sending of a message, or another. Waits for nothing."""
+
+    async def register(self, address: str) -> None:
+        """Count a registration from this address."""
+
+    def login(self, address: str, username: str) -> AbstractAsyncContextManager[None]:
+        """Around an attempt to log in; ``InvalidCredentials`` from within counts against address and account."""
 
 
 class NoRateLimits:
     """As often as anybody likes."""
 
-    async def spend(self, rate: Rate, who: str) -> None:
+    def spend(self, kind: Kind, user_id: int) -> None:
         """Count nothing."""
+
+    async def register(self, address: str) -> None:
+        """Count nothing."""
+
+    def login(self, address: str, username: str) -> AbstractAsyncContextManager[None]:
+        """Count nothing."""
+        return nullcontext()
 
 
 class Probe(Struct, frozen=True):

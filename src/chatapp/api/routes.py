@@ -18,6 +18,7 @@ from chatapp.api.headers import add_headers
 from chatapp.api.health import HealthController, metrics
 from chatapp.api.members import MembersController
 from chatapp.api.messages import MessagesController
+from chatapp.api.pacing import Pacing
 from chatapp.api.parts import Parts
 from chatapp.api.reading import FORM_FIELDS
 from chatapp.api.request_id import HEADER
@@ -38,7 +39,7 @@ def build(parts: Parts) -> Litestar:
             MembersController,  # /chats/{chat_id}/members, …/{member_id}
             MessagesController,  # /messages, /messages/{message_id}, /messages/chat/{chat_id}
         ],
-        middleware=[Authentication(parts.tokens, parts.revoking)],
+        middleware=[Authentication(parts.tokens, parts.revoking), Pacing(parts.rate_limits)],
     )
     return Litestar(
         route_handlers=[api, HealthController, metrics, *parts.handlers],

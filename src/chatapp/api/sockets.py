@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
 from chatapp.auth.principal import Principal
-from chatapp.errors import InvalidToken
+from chatapp.errors import InvalidToken, RateLimited, Unavailable
 from chatapp.gateway.gateway import Gateway
 from chatapp.gateway.transport import AsgiTransport
 from chatapp.gateway.wire import TAKE_OVER, Cork
@@ -40,6 +41,16 @@ class Refusal(Exception):
         self.retry_after_s = retry_after_s
 
 
+class HandshakeLimits(Protocol):
+    """How often sockets may be opened. Both raise ``RateLimited``."""
+
+    def handshake(self, address: str) -> None:
+        """Count one from this address."""
+
+    def connect(self, user_id: int) -> None:
+        """Count one of this user."""
+
+
 class Handshake(Struct, frozen=True):
     """A request that may become a connection."""
 
@@ -60,12 +71,14 @@ class Sockets:
         allowed_origins: Collection[str],
         frame_bytes: int,
         backlog_bytes: int,
+        limits: HandshakeLimits | None = None,
     ) -> None:
         self._gateway = gateway
         self._authenticate = authenticate
         self._allowed_origins = frozenset(allowed_origins)
         self._frame_bytes = frame_bytes
         self._backlog_bytes = backlog_bytes
+        self._limits = limits
         self._cork = Cork(asyncio.get_running_loop())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,6 +87,9 @@ class Sockets:
             handshake = self._examine(scope)
         except Refusal as refusal:
             await _refuse(scope, receive, send, refusal)
+            return
+        except (RateLimited, Unavailable) as error:
+            await _refuse(scope, receive, send, _later(error))
             return
         await receive()
         accept: dict[str, Any] = {"type": "websocket.accept"}
@@ -93,9 +109,13 @@ class Sockets:
     # -- the handshake --------------------------------------------------------------------------------------------
 
     def _examine(self, scope: Scope) -> Handshake:
-        """Whether this request may become a connection. Raises ``Refusal``."""
+        """Whether this request may become a connection. Raises ``Refusal``, ``RateLimited`` or ``Unavailable``."""
         if scope["path"] not in PATHS:
             raise Refusal(404, "not found", "not_found")
+        self._gateway.admit()
+        if self._limits is not None:
+            client = scope.get("client")
+            self._limits.handshake(client[0] if client else "unknown")
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self._check_origin(headers.get(b"origin"))
         try:
@@ -112,10 +132,9 @@ class Sockets:
             principal = self._authenticate(token)
         except InvalidToken as error:
             raise Refusal(401, error.error, error.code) from None
-        if self._gateway.draining:
-            raise Refusal(503, "this replica is draining", "draining", 1)
-        if not self._gateway.has_room_for(principal.user_id):
-            raise Refusal(429, "too many connections", "too_many_connections", 5)
+        self._gateway.admit_user(principal.user_id)
+        if self._limits is not None:
+            self._limits.connect(principal.user_id)
         follow = query.get("follow", ["all"])[-1]
         if follow not in ("all", "none"):
             raise Refusal(400, "follow is all or none", "validation_failed")
@@ -177,6 +196,12 @@ class Sockets:
                 transport.close(CloseCode.TOO_LARGE, "frame too large")
                 return
             take(data)
+
+
+def _later(error: RateLimited | Unavailable) -> Refusal:
+    """Come back after some time: 429 where it is for what this user or address did, else 503."""
+    status = 429 if isinstance(error, RateLimited) else 503
+    return Refusal(status, error.error, error.code_word, max(1, math.ceil(error.retry_after_s)))
 
 
 def _token(query: Mapping[str, list[str]], headers: Mapping[bytes, bytes], offered: list[str]) -> str | None:

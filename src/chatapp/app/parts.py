@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
-from chatapp.api.parts import Parts, Probe
+from chatapp.api.parts import NoRateLimits, Parts, Probe
 from chatapp.app.replica import Replica
 
 
@@ -23,6 +23,7 @@ def parts_of(replica: Replica) -> Parts:
         registry=replica.registry,
         probes={"postgres": Probe(replica.probe_database), "redis": Probe(replica.probe_bus, required=False)},
         draining=lambda: replica.gateway.draining,
+        rate_limits=replica.rate_limiter or NoRateLimits(),
         body_bytes=limits.body_bytes,
         allowed_origins=limits.allowed_origins,
         handlers=[_sockets_health(replica)],

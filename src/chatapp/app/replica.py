@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from chatapp.app.limits import rate_limiter
 from chatapp.app.metrics import ReplicaCollector, registry
 from chatapp.auth.keys import Keyring, SigningKey
 from chatapp.auth.passwords import Passwords
@@ -26,6 +27,7 @@ from chatapp.gateway.heartbeat import Heartbeat
 from chatapp.gateway.hub import Hub
 from chatapp.gateway.repair import Repair
 from chatapp.gateway.starting import Starting
+from chatapp.limiting.limiter import RateLimiter
 from chatapp.services.accounts import Accounts
 from chatapp.services.chats import Chats
 from chatapp.services.members import Members
@@ -74,6 +76,8 @@ class Replica:
             auth.argon2_time_cost, auth.argon2_memory_kib, auth.argon2_parallelism, auth.argon2_queue
         )
         self.revocations = Revocations(lambda: datetime.now(UTC))
+
+        self.rate_limiter: RateLimiter | None = rate_limiter(settings)
 
         heard = self._heard = EchoBus(bus)
         publisher = Publisher(heard)
@@ -124,8 +128,9 @@ class Replica:
             Commands(self.messages, self.chats, Signals(publisher), self.following),
             self.revocations,
             clock,
-            GatewayLimits(limits.connections, limits.connections_per_user),
+            GatewayLimits(limits.connections, limits.connections_per_user, limits.connecting),
             ConnectionLimits(limits.backlog_bytes, limits.commands_in_flight, limits.rooms_per_connection),
+            self.rate_limiter,
         )
         self.heartbeat = Heartbeat(self.hub, self.gateway, clock, delivery.heartbeat_s)
 
@@ -165,6 +170,8 @@ class Replica:
         ]
         if self.standby is not None:
             self._tasks.append(loop.create_task(self._every(WATCH_S, self.standby.watch), name="standby"))
+        if self.rate_limiter is not None:
+            self._tasks.append(loop.create_task(self.rate_limiter.run(), name="rate limits"))
         try:
             yield
         finally:
@@ -176,6 +183,8 @@ class Replica:
             for part in (self.starting, self.following, self.repair, self.gateway):
                 await part.close()
             await self._heard.close()
+            if self.rate_limiter is not None:
+                await self.rate_limiter.close()
             self.passwords.close()
             await self.database.close()
             if self.standby is not None:

@@ -14,6 +14,7 @@ import uvicorn
 from chatapp.api.http import BoundedHttpProtocol
 from chatapp.api.routes import build as build_api
 from chatapp.api.sockets import Sockets
+from chatapp.app.limits import trusted_hosts
 from chatapp.app.parts import parts_of
 from chatapp.app.replica import Replica
 from chatapp.config import Settings
@@ -38,6 +39,7 @@ class Application:
             allowed_origins=limits.allowed_origins,
             frame_bytes=limits.frame_bytes,
             backlog_bytes=limits.backlog_bytes,
+            limits=replica.rate_limiter,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +69,7 @@ def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Conf
         server_header=False,
         date_header=True,
         proxy_headers=True,
-        forwarded_allow_ips=list(general.trusted_proxies),
+        forwarded_allow_ips=trusted_hosts(general.trusted_proxies),
         timeout_keep_alive=75,  # longer than a proxy keeps an idle connection
         timeout_graceful_shutdown=5,
         backlog=4096,

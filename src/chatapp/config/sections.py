@@ -141,6 +141,16 @@ class LimitsSettings(Struct, frozen=True, kw_only=True):
     connections: Annotated[
         int, Meta(ge=1, le=1000000, description="Open sockets. Mind the limit of open files (ulimit -n).")
     ] = 20000
+    connecting: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000000,
+            description="Sockets that wait for their start. Whoever comes meanwhile is told when to come back: 503 "
+            "with Retry-After.",
+            extra={"unit": "sockets"},
+        ),
+    ] = 1000
     connections_per_user: Annotated[int, Meta(ge=1, le=10000, description="Open sockets of one user.")] = 20
     rooms_per_connection: Annotated[int, Meta(ge=1, le=100000, description="Chats that one socket follows.")] = 500
     commands_in_flight: Annotated[
@@ -194,10 +204,24 @@ class RateLimitSettings(Struct, frozen=True, kw_only=True):
     """How often something may be done, counted over all replicas. What is too often is answered with 429."""
 
     enabled: Annotated[bool, Meta(description="Count at all.")] = True
-    login: Annotated[Rate, Meta(description="Attempts to log in: for each address, and for each username.")] = Rate(
-        10, 60
-    )
-    register: Annotated[Rate, Meta(description="Registrations, for each address.")] = Rate(60, 60)
+    login: Annotated[
+        Rate,
+        Meta(
+            description="Wrong passwords for one account. Past the count the waits between attempts grow, from period "
+            "/ count, doubling, to 15 minutes; a right password ends that."
+        ),
+    ] = Rate(10, 60)
+    login_address: Annotated[
+        Rate, Meta(description="Wrong passwords and attempts under way, from one address (IPv6: one /64).")
+    ] = Rate(60, 60)
+    register: Annotated[Rate, Meta(description="Registrations, from one address (IPv6: one /64).")] = Rate(60, 60)
     send: Annotated[Rate, Meta(description="Messages sent, for each user.")] = Rate(1200, 60)
     command: Annotated[Rate, Meta(description="Requests and frames of any other kind, for each user.")] = Rate(2400, 60)
     connect: Annotated[Rate, Meta(description="Sockets opened, for each user.")] = Rate(120, 60)
+    connect_address: Annotated[
+        Rate,
+        Meta(
+            description="Handshakes of sockets, from one address (IPv6: one /64). Large, for a whole company may come "
+            "back from behind one address."
+        ),
+    ] = Rate(6000, 60)

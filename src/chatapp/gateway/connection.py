@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from chatapp.auth.principal import Principal
 from chatapp.errors import ChatAppError
-from chatapp.gateway.session import Close, Do, Reply, Session, error_event
+from chatapp.gateway.session import Close, Do, Pace, Reply, Session, error_event
 from chatapp.gateway.transport import Burst, Transport
 from chatapp.protocol.codes import CloseCode
 from chatapp.protocol.commands import Command, SendMessage
@@ -84,6 +84,7 @@ class Connection:
         *,
         follows_all: bool,
         on_end: Callable[[Connection], None],
+        pace: Pace | None = None,
     ) -> None:
         self.connection_id = connection_id
         self.principal = principal
@@ -103,7 +104,7 @@ class Connection:
         self._limits = limits
         self._backlog_limit = limits.backlog_bytes
         self._clock = clock
-        self._session = Session()
+        self._session = Session(pace, self.user_id)
         self._queue: deque[Command] | None = None
         self._worker: asyncio.Task[None] | None = None
         self._in_flight = 0

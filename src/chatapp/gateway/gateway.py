@@ -14,10 +14,12 @@ from msgspec import Struct
 
 from chatapp.auth.principal import Principal
 from chatapp.auth.revocations import Revocation, Revocations
-from chatapp.errors import ChatAppError
+from chatapp.errors import ChatAppError, Draining, TooManyConnections
+from chatapp.gateway.admission import Admission, AdmissionStats
 from chatapp.gateway.commands import Commands
 from chatapp.gateway.connection import Connection, ConnectionLimits
 from chatapp.gateway.hub import Hub
+from chatapp.gateway.session import Pace
 from chatapp.gateway.starting import Starting, refuse_to_start
 from chatapp.gateway.transport import Transport
 from chatapp.protocol.codes import CloseCode
@@ -40,6 +42,8 @@ class GatewayLimits(Struct, frozen=True):
     connections: int = 20_000
     connections_per_user: int = 20
     """The oldest is not closed for a new one; the new one is refused."""
+    connecting: int = 1000
+    """Connections that wait for their start."""
 
 
 class Gateway:
@@ -54,6 +58,7 @@ class Gateway:
         clock: Callable[[], float],
         limits: GatewayLimits,
         connection_limits: ConnectionLimits,
+        pace: Pace | None = None,
     ) -> None:
         self._hub = hub
         self._starting = starting
@@ -62,20 +67,31 @@ class Gateway:
         self._clock = clock
         self._limits = limits
         self._connection_limits = connection_limits
+        self._pace = pace
+        self._admission = Admission(limits.connections, limits.connecting)
         self._expiries: list[tuple[float, int, Connection]] = []
         self._count = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        """One for each connection that waits for its start."""
         self.draining = False
 
     # -- connections ----------------------------------------------------------------------------------------------
 
-    def has_room_for(self, user_id: UserId) -> bool:
-        """Whether another connection of this user may be accepted. Ask it before the handshake is answered."""
-        return (
-            not self.draining
-            and len(self._hub.connections) < self._limits.connections
-            and len(self._hub.users.get(user_id, ())) < self._limits.connections_per_user
-        )
+    @property
+    def admission(self) -> AdmissionStats:
+        """Who was sent away for want of room."""
+        return self._admission.stats
+
+    def admit(self) -> None:
+        """Ask before anything is done for a handshake. Raises ``Draining``, ``Overloaded`` or ``ReplicaFull``."""
+        if self.draining:
+            raise Draining
+        self._admission.check(len(self._hub.connections), len(self._tasks), self._clock())
+
+    def admit_user(self, user_id: UserId) -> None:
+        """Ask before the handshake of this user is answered. Raises ``TooManyConnections``."""
+        if len(self._hub.users.get(user_id, ())) >= self._limits.connections_per_user:
+            raise TooManyConnections
 
     def accept(
         self, principal: Principal, transport: Transport, *, follows_all: bool, resume: Mapping[ChatId, Seq]
@@ -90,6 +106,7 @@ class Gateway:
             self._clock,
             follows_all=follows_all,
             on_end=self._hub.remove,
+            pace=self._pace,
         )
         self._hub.add(connection)
         self._count += 1

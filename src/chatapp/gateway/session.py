@@ -1,12 +1,14 @@
 """One connection's conversation, without I/O: a frame's text goes in, what to do comes out.
 
 The session parses, answers what needs nobody else (``ping``, what is no valid command), throttles ``typing``, and ends
-a client that makes nothing but errors.
+a client that makes nothing but errors, or goes on when it was told to wait.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from typing import Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -20,7 +22,7 @@ from chatapp.errors import (
     ValidationFailed,
 )
 from chatapp.protocol.codes import CloseCode
-from chatapp.protocol.commands import Command, Ping, TypingNow, is_known_type, parse, reference
+from chatapp.protocol.commands import Command, Ping, SendMessage, TypingNow, is_known_type, parse, reference
 from chatapp.protocol.events import CommandRef, Error, ErrorPayload, Pong
 from chatapp.protocol.ids import ChatId
 
@@ -30,6 +32,20 @@ ERRORS_BEFORE_CLOSE = 20
 """Errors in a row (no valid command between them) that a connection survives."""
 MALFORMED_BEFORE_CLOSE = 3
 """Frames in a row that are not even JSON."""
+LIMITED_BEFORE_CLOSE = 300
+"""Frames that are answered with ``rate_limited`` within ``LIMITED_WITHIN_S``: more than anybody has under way who stops
+at the first."""
+LIMITED_WITHIN_S = 60.0
+
+
+class Pace(Protocol):
+    """How fast users may go, over all their connections."""
+
+    def wait_s(self, kind: Literal["send", "command"], user_id: int) -> float:
+        """Count one: 0. Or the seconds until it may be repeated. Must not wait for anything."""
+
+    def closed_a_socket(self) -> None:
+        """Somebody went on all the same."""
 
 
 class Do(Struct, frozen=True):
@@ -57,9 +73,14 @@ Effect = Do | Reply | Close
 class Session:
     """The state of one connection's conversation. ``now``: seconds, monotonic."""
 
-    __slots__ = ("_errors", "_malformed", "_typing")
+    __slots__ = ("_errors", "_limited", "_limited_since", "_malformed", "_pace", "_typing", "_user_id")
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None, user_id: int = 0) -> None:
+        """Without ``pace`` as fast as the client likes."""
+        self._user_id = user_id
+        self._pace = pace
+        self._limited = 0
+        self._limited_since = 0.0
         self._errors = 0
         self._malformed = 0
         self._typing: dict[ChatId, float] | None = None
@@ -70,18 +91,35 @@ class Session:
             command = parse(text)
         except Malformed as error:
             self._malformed += 1
-            return self._refused(error, UNSET)
+            return self._refused(error, UNSET, now)
         except msgspec.ValidationError as error:
             self._malformed = 0
-            return self._refused(_explain(error, text), reference(text))
+            return self._refused(_explain(error, text), reference(text), now)
         self._errors = self._malformed = 0
+        if self._pace is not None:
+            wait_s = self._pace.wait_s("send" if isinstance(command, SendMessage) else "command", self._user_id)
+            if wait_s:
+                return self._too_fast(wait_s, command.id, now)
         if isinstance(command, Ping):
             return [Reply(Pong(id=command.id))]
         if isinstance(command, TypingNow) and not self._may_type(ChatId(command.payload.chat_id), now):
             return []
         return [Do(command)]
 
-    def _refused(self, error: ChatAppError, ref: CommandRef | UnsetType) -> list[Effect]:
+    def _too_fast(self, wait_s: float, ref: CommandRef | UnsetType, now: float) -> list[Effect]:
+        if now - self._limited_since > LIMITED_WITHIN_S:
+            self._limited, self._limited_since = 0, now
+        self._limited += 1
+        effects: list[Effect] = [Reply(error_event(RateLimited(math.ceil(wait_s * 1000) / 1000), ref))]
+        if self._limited >= LIMITED_BEFORE_CLOSE and self._pace is not None:
+            self._pace.closed_a_socket()
+            effects.append(Close(CloseCode.TOO_MANY_ERRORS, "too fast"))
+        return effects
+
+    def _refused(self, error: ChatAppError, ref: CommandRef | UnsetType, now: float) -> list[Effect]:
+        wait_s = 0.0 if self._pace is None else self._pace.wait_s("command", self._user_id)
+        if wait_s:
+            return self._too_fast(wait_s, ref, now)
         self._errors += 1
         effects: list[Effect] = [Reply(error_event(error, ref))]
         if self._malformed >= MALFORMED_BEFORE_CLOSE:

@@ -1,0 +1,1 @@
+"""How often something may be done: counted on each replica, and together over Redis."""
