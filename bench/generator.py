@@ -35,6 +35,8 @@ class Connected(Struct, frozen=True):
 
     connected: int
     refused: int
+    returned: int
+    """Handshakes that were answered with 503; each came back when it was told to."""
     seconds: float
     cpu_s: float
     error: str

@@ -10,7 +10,8 @@
 // It obeys lines on its standard input, answers each with one line of JSON, and ends with its input:
 //
 //   connect INFLIGHT FRAMES           open all connections, so many handshakes at a time; a client is there when it has
-//                                     got its 101 and so many frames
+//                                     got its 101 and so many frames. Who is answered with 503 comes back as told by its
+//                                     Retry-After, and a part of a second later; each such answer counts as "returned"
 //   send SENDERS WINDOW MESSAGES DONE the first SENDERS clients send MESSAGES in all, each keeps WINDOW of them under way;
 //                                     DONE is "all" (everybody has it) or "ack" (its sender was told so)
 //   pace SENDERS RATE MESSAGES        the same at RATE a second, taking turns, whatever is under way
@@ -37,7 +38,7 @@
 #define STALLED_NS 10000000000ull // nothing came for so long: give up and report what is missing
 #define READ_BYTES (256 * 1024)
 
-enum state { NEW, SHAKING, UPGRADED, GREETED, GONE };
+enum state { NEW, SHAKING, UPGRADED, GREETED, AWAY, GONE };
 enum done { ALL, ACK };
 
 typedef struct Client {
@@ -53,6 +54,7 @@ typedef struct Client {
   size_t rest_bytes;
   unsigned char *out; // what the socket has not taken
   size_t out_bytes;
+  uint64_t back_ns; // when it tries again
 } Client;
 
 typedef struct Message {
@@ -62,7 +64,8 @@ typedef struct Message {
 
 static int poller, timer;
 static Client *clients;
-static uint32_t count, there, coming, gone, refused; // coming: neither there nor gone yet
+static uint32_t count, there, coming, gone, refused; // coming: neither there, away nor gone yet
+static uint32_t away, returned;
 static uint32_t frames_wanted;
 static Message *messages;
 static uint32_t total, sent, finished, base; // base: the number of the first message of this command
@@ -219,9 +222,25 @@ static void lose(Client *client, int was_refused) {
   close(client->fd);
 }
 
+static void send_away(Client *client, unsigned seconds) {
+  client->state = AWAY;
+  client->back_ns = clock_ns() + seconds * 1000000000ull + rand() % 1000 * 1000000ull;
+  coming--;
+  away++;
+  returned++;
+  close(client->fd);
+}
+
 static const unsigned char *shaken(Client *client, const unsigned char *data, size_t size) {
   const unsigned char *end = memmem(data, size, "\r\n\r\n", 4);
   if (!end) return NULL;
+  if (!memcmp(data, "HTTP/1.1 503", 12)) {
+    const char *later = memmem(data, end - data, "retry-after: ", 13);
+    if (later) {
+      send_away(client, atoi(later + 13));
+      return NULL;
+    }
+  }
   if (memcmp(data, "HTTP/1.1 101", 12)) {
     if (!refused) snprintf(first_error, sizeof first_error, "%.*s", (int)strcspn((char *)data, "\r"), data);
     lose(client, 1);
@@ -272,7 +291,7 @@ static void take(Client *client) {
   if (client->state == SHAKING) {
     buffer[have] = 0;
     const unsigned char *begin = shaken(client, buffer, have);
-    if (client->state == GONE) return;
+    if (client->state >= AWAY) return;
     at = begin ? (size_t)(begin - buffer) : 0;
   }
   if (client->state != SHAKING) at += take_frames(client, buffer + at, have - at);
@@ -332,7 +351,7 @@ static int turn(int timeout_ms) {
       if (read(timer, &ticks, sizeof ticks) < 0 && errno != EAGAIN) die("read");
     } else {
       Client *client = events[at].data.ptr;
-      if (client->state == GONE) continue;
+      if (client->state >= AWAY) continue;
       if (events[at].events & EPOLLOUT && client->out_bytes) flush(client);
       if (events[at].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) take(client);
     }
@@ -351,13 +370,20 @@ static void connect_all(uint32_t in_flight, uint32_t frames) {
   frames_wanted = frames;
   double cpu = cpu_s();
   began_ns = progress_ns = clock_ns();
-  for (uint32_t at = 0; at < count || coming;) {
+  for (uint32_t at = 0; at < count || coming || away;) {
     while (at < count && coming < in_flight) open_client(&clients[at++]);
-    turn(100);
-    if (clock_ns() - progress_ns > STALLED_NS) break;
+    turn(away ? 10 : 100);
+    uint64_t now = clock_ns();
+    for (uint32_t one = 0; away && one < count && coming < in_flight; one++)
+      if (clients[one].state == AWAY && clients[one].back_ns <= now) {
+        away--;
+        progress_ns = now;
+        open_client(&clients[one]);
+      }
+    if (!away && now - progress_ns > STALLED_NS) break;
   }
-  printf("{\"connected\":%u,\"refused\":%u,\"seconds\":%.6f,\"cpu_s\":%.6f,\"error\":\"%s\"}\n", there, refused,
-         (clock_ns() - began_ns) / 1e9, cpu_s() - cpu, refused ? first_error : "");
+  printf("{\"connected\":%u,\"refused\":%u,\"returned\":%u,\"seconds\":%.6f,\"cpu_s\":%.6f,\"error\":\"%s\"}\n",
+         there, refused, returned, (clock_ns() - began_ns) / 1e9, cpu_s() - cpu, refused ? first_error : "");
 }
 
 static int by_latency(const void *one, const void *other) {

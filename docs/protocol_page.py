@@ -21,7 +21,8 @@ _INTRODUCTION = """\
 
 `GET /ws?token=<token>`, or with `Authorization: Bearer <token>`, or (for browsers) with the subprotocols
 `chatapp.v1, bearer.<token>`, of which `chatapp.v1` is answered. What is refused is answered in HTTP before the upgrade:
-401 without a valid token, 403 for a foreign `Origin`, 429 for too many connections, 503 while the replica drains.
+401 without a valid token, 403 for a foreign `Origin`, 429 for what this user or address does too often, 503 for what
+has nothing to do with them (see "Coming back").
 
 Frames are JSON text, `{"type": …, "payload": {…}}`. A command may carry an `id`; the `ack` or `error` that answers it
 carries the same. Fields that are not known are ignored, in both directions.
@@ -51,6 +52,26 @@ another epoch are void: forget what you have and start over.
 
 Send with a `nonce` of your own and repeat the same command until it is acked, on any replica, over any connection:
 there will be one message. Another content or chat under the same nonce is an `error` with `nonce_reused`.
+
+## Coming back
+
+Whoever is refused for a while is told for how long, and is not refused for asking again after that. Add a random part
+of a second of your own, so that those who were refused together do not come back together.
+
+- 429 `rate_limited`, of a request or handshake: you did this too often. Repeat it after `Retry-After` seconds. Logins
+  are refused so after wrong passwords too, with waits that grow to 15 minutes.
+- 429 `too_many_connections`, of a handshake: your user has as many sockets as it may at this replica. Close one.
+- 503 `overloaded`: too many came at once. Come back after `Retry-After` seconds, which differ from client to client.
+- 503 `replica_full` and `draining`, of a handshake: this replica takes no more. Come back after `Retry-After` seconds;
+  the load balancer may find another.
+- 503 `unavailable`: a part of the service is away. Repeat the request after `Retry-After` seconds, a message with the
+  same key.
+- An `error` with `rate_limited`: the command was not carried out. Send nothing for `retry_after` seconds (a number with
+  a fraction), then repeat it.
+- Close 4429: you went on all the same, or made nothing but errors. Connect again after a minute.
+- Close 1013: connect again after some seconds, twice as many after each such close in a row.
+
+Limits hold over all connections and replicas of a user. What is refused does not count.
 """
 
 

@@ -31,6 +31,7 @@ class Arrival(Struct, frozen=True):
     server_cpu_s: float
     generator_busy: float
     grown_bytes: int
+    returned: int
 
 
 def idle(rig: Rig, rounds: int) -> list[Finding | Curve]:
@@ -68,9 +69,11 @@ def storm(rig: Rig, rounds: int) -> list[Finding | Curve]:
             Target("at least", 1200.0),
             [
                 Series("all are there after", "s", [a.seconds for a in arrivals]),
+                Series("handshakes sent away and back", "", [a.returned for a in arrivals]),
                 Series("generator busy", "%", [a.generator_busy * 100 for a in arrivals]),
             ],
-            "From the first SYN until everybody has its `ready`. No token has been seen before, and no room was open.",
+            "From the first SYN until everybody has its `ready`. No token has been seen before, and no room was open. "
+            "Who is answered with 503 comes back when Retry-After says, and counts once.",
         )
     ]
 
@@ -102,4 +105,5 @@ def arrive(rig: Rig, people: Sequence[Person], in_flight: int) -> Arrival:
                 cpu,
                 connected.cpu_s / connected.seconds,
                 server.rss_bytes() - rss,
+                connected.returned,
             )

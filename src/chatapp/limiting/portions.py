@@ -88,14 +88,17 @@ class Teller:
     async def run(self) -> None:
         """Until cancelled."""
         pruned = time.monotonic()
-        while True:
+        task = asyncio.current_task()
+        assert task is not None
+        # redis-py 8.1 can turn a cancellation into a failure of its own: then it is only seen here.
+        while not task.cancelling():
             try:
                 async with asyncio.timeout(PRUNE_S):
                     await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()
-            while self._due:
+            while self._due and not task.cancelling():
                 await self._tell(*self._due.popleft())
             if time.monotonic() - pruned > PRUNE_S:
                 pruned = time.monotonic()
