@@ -18,6 +18,7 @@ from chatapp.errors import (
 )
 from chatapp.gateway.session import (
     ERRORS_BEFORE_CLOSE,
+    LIMITED_BEFORE_CLOSE,
     MALFORMED_BEFORE_CLOSE,
     TYPING_INTERVAL_S,
     Close,
@@ -183,3 +184,38 @@ def test_no_frames_raise(texts: list[bytes]) -> None:
     session = Session()
     for text in texts:
         session.receive(text, 0.0)
+
+
+class Slow:
+    """Lets nobody do anything for a while."""
+
+    def __init__(self) -> None:
+        self.counted: list[str] = []
+        self.closed = 0
+
+    def wait_s(self, kind: str, user_id: int) -> float:
+        self.counted.append(kind)
+        return 1.2345
+
+    def closed_a_socket(self) -> None:
+        self.closed += 1
+
+
+def test_a_command_that_comes_too_soon_is_refused_under_its_id_with_the_time_to_wait() -> None:
+    pace = Slow()
+    (effect,) = Session(pace, 7).receive(frame("message", {"chat_id": 1, "content": "x"}, id="m"), 0.0)
+    error = error_of([effect])
+    assert (error.id, error.payload.code, error.payload.retry_after) == ("m", "rate_limited", 1.235)
+    assert pace.counted == ["send"]
+
+
+def test_who_goes_on_for_a_while_is_closed_and_who_does_so_now_and_then_is_not() -> None:
+    pace = Slow()
+    session = Session(pace)
+    for second in range(2 * LIMITED_BEFORE_CLOSE):
+        assert close_of(session.receive(PING, second)) is None
+    now = 10_000.0
+    for _ in range(LIMITED_BEFORE_CLOSE - 1):
+        assert close_of(session.receive(PING, now)) is None
+    assert close_of(session.receive(PING, now)) is CloseCode.TOO_MANY_ERRORS
+    assert pace.closed == 1

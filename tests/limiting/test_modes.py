@@ -90,8 +90,8 @@ async def test_the_servers_behind_sentinels_may_want_a_password_and_the_sentinel
         group.kill()
 
 
-@pytest.mark.parametrize("mode", ["single", "sentinel", "cluster"])
-async def test_tls_is_used_in_every_mode(mode: str) -> None:
+@pytest.mark.parametrize("mode", ["single", "sentinel"])
+async def test_tls_is_used(mode: str) -> None:
     asked: list[bytes] = []
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,8 +13,8 @@ from redis.backoff import NoBackoff
 
 TIMEOUT_S = 0.3
 """How long a caller waits for Redis."""
-AT_ONCE = 32
-"""Questions under way; others wait for their turn within their time."""
+AT_ONCE = 64
+"""Questions under way; past it a replica answers by itself."""
 PREFIX = "chatapp:limits"
 
 
@@ -35,7 +35,7 @@ def open_storage(
     if mode == "single":
         # A pool of our own: ``limits`` reads addresses more strictly than redis-py (a port is a must).
         once = Retry(NoBackoff(), 0)
-        pool: Any = ConnectionPool.from_url(url, retry=once, max_connections=2 * AT_ONCE, **times)
+        pool: Any = ConnectionPool.from_url(url, retry=once, max_connections=AT_ONCE, **times)
         return RedisStorage("async+redis://", connection_pool=pool, **ours)
     server = _credentials(url)
     if mode == "cluster":
@@ -43,7 +43,7 @@ def open_storage(
         first = [] if given.hostname is None else [(given.hostname, given.port or 6379)]
         again: Any = Retry(NoBackoff(), 3)  # where a slot has moved; ``TIMEOUT_S`` bounds all of it
         addresses = _addresses("async+redis+cluster", [*first, *nodes])
-        return RedisClusterStorage(addresses, retry=again, max_connections=2 * AT_ONCE, **times, **ours, **server)
+        return RedisClusterStorage(addresses, retry=again, max_connections=AT_ONCE, **times, **ours, **server)
     never: Any = Retry(NoBackoff(), 0)
     return RedisSentinelStorage(
         _addresses("async+redis+sentinel", nodes),
@@ -51,7 +51,7 @@ def open_storage(
         use_replicas=False,
         sentinel_kwargs={**times, **server},
         retry=never,
-        max_connections=2 * AT_ONCE,
+        max_connections=AT_ONCE,
         **times,
         **ours,
         **server,

@@ -88,17 +88,14 @@ class Teller:
     async def run(self) -> None:
         """Until cancelled."""
         pruned = time.monotonic()
-        task = asyncio.current_task()
-        assert task is not None
-        # redis-py 8.1 can turn a cancellation into a failure of its own: then it is only seen here.
-        while not task.cancelling():
+        while True:
             try:
                 async with asyncio.timeout(PRUNE_S):
                     await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()
-            while self._due and not task.cancelling():
+            while self._due:
                 await self._tell(*self._due.popleft())
             if time.monotonic() - pruned > PRUNE_S:
                 pruned = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from limits.aio.storage import RedisClusterStorage, RedisSentinelStorage, RedisStorage
@@ -16,6 +16,7 @@ from chatapp.limiting.opening import AT_ONCE, TIMEOUT_S
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+CLOSE_TIMEOUT_S = 1.0
 PAUSE_S = 1.0
 """How long Redis is left alone after it did not answer; then one call tries it."""
 
@@ -28,7 +29,7 @@ class SharedCounts:
         self._storage = storage
         self._clock = clock
         self._timeout_s = timeout_s
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._asking: set[asyncio.Task[Any]] = set()
         self._paused_until = 0.0
         self._away = False
         self.failures = 0
@@ -51,7 +52,16 @@ class SharedCounts:
         await self._ask(lambda: self._storage.clear(key))
 
     async def close(self) -> None:
-        """End the connections."""
+        """End the connections, within some seconds."""
+        for task in self._asking:
+            task.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=CLOSE_TIMEOUT_S)
+        closing = asyncio.get_running_loop().create_task(self._disconnect())
+        await asyncio.wait((closing,), timeout=CLOSE_TIMEOUT_S)
+        closing.cancel()
+
+    async def _disconnect(self) -> None:
         bridge: Any = self._storage.bridge
         if isinstance(self._storage, RedisClusterStorage):
             await bridge.storage.aclose()
@@ -66,15 +76,14 @@ class SharedCounts:
         milliseconds: int = await bridge.get_connection().pttl(bridge.prefixed_key(key))
         return max(0, milliseconds) / 1000
 
-    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
+    async def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
         now = self._clock()
-        if now < self._paused_until:
+        if now < self._paused_until or len(self._asking) >= AT_ONCE:
             raise CountsAway
         if self._away:
             self._paused_until = now + PAUSE_S  # for the others, while this one tries
         try:
-            async with asyncio.timeout(self._timeout_s), self._turns:
-                answer = await question()
+            answer = await self._answer(question())
         except (RedisError, OSError) as problem:  # TimeoutError is an OSError
             self.failures += 1
             self._paused_until = self._clock() + PAUSE_S
@@ -87,3 +96,21 @@ class SharedCounts:
             self._away = False
         self._paused_until = 0.0
         return answer
+
+    async def _answer(self, question: Coroutine[Any, Any, T]) -> T:
+        """In a task that is left behind when it takes too long: redis-py 8.1 can swallow a cancellation."""
+        task = asyncio.get_running_loop().create_task(question)
+        self._asking.add(task)
+        task.add_done_callback(self._asked)
+        try:
+            await asyncio.wait((task,), timeout=self._timeout_s)
+            if not task.done():
+                raise TimeoutError
+            return task.result()
+        finally:
+            task.cancel()
+
+    def _asked(self, task: asyncio.Task[Any]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.exception()  # it may be nobody's any more

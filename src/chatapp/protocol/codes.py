@@ -7,8 +7,8 @@ class CloseCode(IntEnum):
     """Why the server closed a connection (RFC 6455 section 7.4; 4000 to 4999 are the application's own).
 
     Reconnect at once, with the last position: ``SERVICE_RESTART`` (after the delay that ``going_away`` gave),
-    ``NO_HEARTBEAT``, ``TOO_SLOW``. Reconnect later: ``TOO_MANY_ERRORS`` (after a minute), ``TRY_AGAIN_LATER``. Get a new
-    token first: ``UNAUTHORISED``. Do not reconnect without a change: ``TOO_LARGE``, ``NOT_UTF8``, ``MALFORMED``,
+    ``NO_HEARTBEAT``, ``TOO_SLOW``. Reconnect later: ``TOO_MANY_ERRORS`` (after a minute), ``TRY_AGAIN_LATER``. Get a
+    new token first: ``UNAUTHORISED``. Do not reconnect without a change: ``TOO_LARGE``, ``NOT_UTF8``, ``MALFORMED``,
     ``POLICY``.
     """
 
