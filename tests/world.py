@@ -15,6 +15,7 @@ from chatapp.auth.keys import Keyring, SigningKey
 from chatapp.auth.passwords import Passwords
 from chatapp.auth.principal import Principal
 from chatapp.auth.revocations import Revocations
+from chatapp.auth.tickets import Tickets
 from chatapp.auth.tokens import Tokens
 from chatapp.bus.port import BusListener, BusStatus, Delivery
 from chatapp.protocol.envelope import Envelope, unpack
@@ -25,7 +26,10 @@ from chatapp.services.chats import Chats
 from chatapp.services.members import Members
 from chatapp.services.messages import Messages
 from chatapp.services.publisher import Publisher
+from chatapp.services.operators import Operators
 from chatapp.services.revoking import Revoking
+from chatapp.services.sessions import Sessions
+from chatapp.services.tickets import SocketTickets
 from chatapp.services.users import Users
 from chatapp.storage import migrate
 from chatapp.storage.engine import Database, PoolSettings
@@ -34,6 +38,7 @@ from chatapp.storage.writer import MessageWriter
 PASSWORD = "correct horse"
 TOKEN_LIFETIME_S = 3600.0
 CONTENT_BYTES = 200
+SESSIONS_PER_USER = 5
 
 
 class RememberingBus:
@@ -96,9 +101,12 @@ class World:
         self.passwords = Passwords(time_cost=1, memory_kib=64, parallelism=1, queue=1000)
         self.keyring = keyring or Keyring(SigningKey(secrets.token_bytes(32)))
         self.tokens = Tokens(self.keyring, TOKEN_LIFETIME_S)
-        self.revoking = Revoking(database, Revocations(utc_now), self.publisher)
-        self.accounts = Accounts(database, self.passwords, self.tokens, self.revoking)
-        self.users = Users(database, self.passwords, self.revoking, self.publisher, TOKEN_LIFETIME_S)
+        self.revoking = Revoking(database, Revocations(utc_now, self.keyring.accepts), self.publisher)
+        self.sessions = Sessions(database, self.revoking, token_lifetime_s=TOKEN_LIFETIME_S, per_user=SESSIONS_PER_USER)
+        self.socket_tickets = SocketTickets(database, Tickets(self.keyring), self.revoking)
+        self.accounts = Accounts(database, self.passwords, self.tokens, self.revoking, self.sessions)
+        self.users = Users(database, self.passwords, self.revoking, self.sessions, self.publisher)
+        self.operators = Operators(database, self.passwords, self.tokens, self.revoking, self.sessions, operator="olga")
         self.chats = Chats(database, self.publisher)
         self.members = Members(database, self.publisher)
         self.writer = MessageWriter(database, committed=lambda group: None)

@@ -1,4 +1,4 @@
-"""The commands: ``server start``, ``system migrate``, ``config check``, ``config show`` and ``health``.
+"""The commands: ``server start``, ``system migrate``, ``config check|show``, ``key generate`` and ``health``.
 
 Exit status: 0 done, 1 failed, 2 the configuration or the command line is wrong. What builds and serves is imported
 where it is used, so that ``--help`` and ``health`` are quick.
@@ -58,7 +58,7 @@ def start(context: click.Context, path: Path | None, workers: int | None, reload
     from chatapp.app.serve import serve
 
     count = 1 if reload else workers or settings.general.workers
-    context.exit(serve(settings, start_dir=Path.cwd(), workers=count, reload=reload))
+    context.exit(serve(settings, start_dir=Path.cwd(), config_path=path, workers=count, reload=reload))
 
 
 @main.group()
@@ -116,6 +116,26 @@ def show(path: Path | None, as_json: bool) -> None:
     """Print the settings in effect, of file, environment and defaults. Secrets are not shown."""
     tree = to_tree(_load(path))
     click.echo(json.dumps(tree, indent=2) if as_json else yaml.safe_dump(tree, sort_keys=False).rstrip())
+
+
+@main.group()
+def key() -> None:
+    """Look after the keys of tokens."""
+
+
+@key.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON, with the key's fingerprint.")
+def generate(as_json: bool) -> None:
+    """Print a new key for auth.paseto_key, of 32 random bytes. Nothing keeps it: see docs/keys.md for what to do."""
+    import secrets
+
+    made = secrets.token_bytes(32)
+    if as_json:
+        from chatapp.auth.keys import SigningKey
+
+        click.echo(json.dumps({"key": made.hex(), "id": SigningKey(made).key_id}))
+    else:
+        click.echo(made.hex())
 
 
 @main.command()

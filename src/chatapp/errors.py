@@ -10,8 +10,9 @@
     │   └── UnsupportedMediaType
     ├── Unauthenticated              no token, a bad one, wrong credentials
     ├── Forbidden                    known, but not allowed
-    │   └── NotAMember
-    ├── NotFound                     user, chat, member, message
+    │   ├── NotAMember
+    │   └── Suspended                …the account is shut
+    ├── NotFound                     user, chat, member, message, session
     ├── Conflict                     the state of things speaks against it
     │   └── NonceReused
     ├── ResyncRequired               the client is too far behind to be replayed
@@ -131,6 +132,15 @@ class NotAMember(Forbidden):
         super().__init__("you are not a member of this chat")
 
 
+class Suspended(Forbidden):
+    """An operator has shut the account. Told only to who knows the password."""
+
+    code = "suspended"
+
+    def __init__(self) -> None:
+        super().__init__("this account is suspended")
+
+
 class NotFound(ChatAppError):
     """What was asked for does not exist (any more)."""
 
@@ -171,6 +181,15 @@ class MessageNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("message not found")
+
+
+class SessionNotFound(NotFound):
+    """The user has no session of this id (any more)."""
+
+    code = "session_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("session not found")
 
 
 class Conflict(ChatAppError):

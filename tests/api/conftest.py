@@ -84,7 +84,9 @@ class Api:
     async def somebody(self, name: str = "somebody") -> Person:
         """A new user with a token."""
         principal = await self.world.somebody(name)
-        token, principal = self.world.tokens.issue(principal.user_id, principal.username, principal.generation)
+        token, principal = self.world.tokens.issue(
+            principal.user_id, principal.username, principal.generation, principal.session_id
+        )
         return Person(principal.user_id, principal.username, principal, self.client(token))
 
     async def group(self, creator: Person, *others: Person) -> int:
@@ -114,6 +116,8 @@ def parts_of(world: World, operator: Operator, **changes: Any) -> Parts:
         "messages": world.messages,
         "tokens": world.tokens,
         "revoking": world.revoking,
+        "sessions": world.sessions,
+        "socket_tickets": world.socket_tickets,
         "registry": registry,
         "probes": {
             "postgres": Probe(operator.probe("postgres")),

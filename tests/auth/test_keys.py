@@ -10,7 +10,7 @@ import pyseto
 import pytest
 from pyseto import Key
 
-from chatapp.auth.keys import Keyring, SigningKey, require_canonical
+from chatapp.auth.keys import Keyring, Opened, SigningKey, require_canonical
 from chatapp.errors import InvalidToken
 
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads(
@@ -93,8 +93,8 @@ def test_the_keyring_seals_with_the_current_key_and_opens_old_ones() -> None:
     before, during, after = Keyring(FIRST), Keyring(SECOND, [FIRST]), Keyring(SECOND)
     old_token, new_token = before.seal(b"old"), during.seal(b"new")
 
-    assert during.open(old_token) == b"old"
-    assert after.open(new_token) == b"new"
+    assert during.open(old_token) == Opened(b"old", FIRST.key_id)
+    assert after.open(new_token) == Opened(b"new", SECOND.key_id)
     for keyring, token in ((before, new_token), (after, old_token)):
         with pytest.raises(InvalidToken):
             keyring.open(token)
@@ -102,7 +102,30 @@ def test_the_keyring_seals_with_the_current_key_and_opens_old_ones() -> None:
 
 def test_the_current_key_may_also_be_listed_as_old() -> None:
     keyring = Keyring(FIRST, [FIRST])
-    assert keyring.open(keyring.seal(b"x")) == b"x"
+    assert keyring.open(keyring.seal(b"x")).payload == b"x"
+
+
+def test_keys_that_change_while_in_use_open_and_seal_from_then_on() -> None:
+    keyring = Keyring(FIRST)
+    old_token = keyring.seal(b"x")
+    keyring.change(SECOND, [FIRST])
+    assert keyring.seal(b"x").endswith(SECOND.footer)
+    assert keyring.open(old_token).key_id == FIRST.key_id
+    assert keyring.key_ids == (SECOND.key_id, FIRST.key_id)
+    keyring.change(SECOND)
+    assert not keyring.accepts(FIRST.key_id)
+    with pytest.raises(InvalidToken):
+        keyring.open(old_token)
+
+
+@named("seal")
+@pytest.mark.parametrize("padding", ["=", "=="])
+def test_no_official_vector_opens_with_padding(vector: dict[str, Any], padding: str) -> None:
+    keyring = Keyring(SigningKey(bytes.fromhex(vector["key"])))
+    header, purpose, box, *footer = vector["token"].split(".")
+    for token in (f"{vector['token']}{padding}", ".".join([header, purpose, box + padding, *footer])):
+        with pytest.raises(InvalidToken):
+            keyring.open(token)
 
 
 def test_the_footer_of_another_known_key_does_not_open() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chatapp.auth.principal import Principal
 from chatapp.auth.revocations import Revocation, Revocations, decode, encode
 from chatapp.errors import Malformed
-from chatapp.protocol.ids import TokenId, UserId
+from chatapp.protocol.ids import SessionId, TokenId, UserId
 
 from .clock import NOON, FakeClock
 
@@ -327,3 +327,63 @@ def test_what_is_no_revocation_is_malformed(payload: bytes) -> None:
 def test_any_bytes_decode_or_are_malformed(payload: bytes) -> None:
     with pytest.raises(Malformed):
         decode(payload)
+
+
+# -- a session and a key ------------------------------------------------------------------------------------------
+
+
+def of_session(token_id: str, session_id: int | None, user_id: UserId = ANN, key_id: str = "") -> Principal:
+    session = None if session_id is None else SessionId(session_id)
+    return Principal(user_id, "name", TokenId(token_id), 0, NOON, LATER, session, key_id)
+
+
+def end_of_session(session_id: int, token_id: str | None = None, expires_at: datetime = LATER) -> Revocation:
+    token = None if token_id is None else TokenId(token_id)
+    return Revocation(id=3, user_id=ANN, session_id=SessionId(session_id), token_id=token, expires_at=expires_at)
+
+
+def test_the_end_of_a_session_ends_all_its_tokens_and_no_others() -> None:
+    end = end_of_session(7)
+    store = applied(end)
+    for token in (of_session("a", 7), of_session("b", 7)):
+        assert store.is_revoked(token)
+        assert end.concerns(token)
+    for other in (of_session("a", 8), of_session("a", None), of_session("a", 7, BEN)):
+        assert not store.is_revoked(other)
+        assert not end.concerns(other)
+
+
+def test_a_logout_ends_the_token_and_its_session() -> None:
+    end = end_of_session(7, "a")
+    store = applied(end)
+    for token in (of_session("a", 7), of_session("b", 7), of_session("a", None)):
+        assert store.is_revoked(token)
+        assert end.concerns(token)
+    assert not store.is_revoked(of_session("b", 8))
+
+
+def test_the_end_of_a_session_is_new_once_and_forgotten_when_its_tokens_have_expired() -> None:
+    clock = FakeClock()
+    store = Revocations(clock)
+    assert store.apply(end_of_session(7, expires_at=after(10)))
+    assert not store.apply(end_of_session(7, expires_at=after(20)))
+    clock.advance(15)
+    store.prune()
+    assert store.is_revoked(of_session("a", 7))
+    clock.advance(5)
+    store.prune()
+    assert len(store) == 0
+
+
+def test_the_end_of_a_session_survives_the_bus() -> None:
+    for end in (end_of_session(7), end_of_session(7, "a")):
+        assert decode(encode(end)) == end
+
+
+def test_a_token_ends_with_its_key() -> None:
+    keys = {"old", "new"}
+    store = Revocations(FakeClock(), keys.__contains__)
+    assert not store.is_revoked(of_session("a", 1, key_id="old"))
+    keys.remove("old")
+    assert store.is_revoked(of_session("a", 1, key_id="old"))
+    assert not store.is_revoked(of_session("a", 1, key_id="new"))

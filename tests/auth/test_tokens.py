@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatapp.auth.keys import Keyring, SigningKey
+from chatapp.auth.keys import Keyring, Opened, SigningKey
 from chatapp.auth.principal import Principal
 from chatapp.auth.tokens import TOKEN_LIMIT_CHARACTERS, Tokens
 from chatapp.errors import InvalidToken
-from chatapp.protocol.ids import MAX_INT64, UserId
+from chatapp.protocol.ids import MAX_INT64, SessionId, UserId
 
 from .clock import NOON, FakeClock
 
@@ -26,6 +26,7 @@ KEY = SigningKey(SECRET)
 LIFETIME_S = 3600.0
 USER = UserId(7)
 ABSENT = object()
+EXPIRY = NOON + timedelta(seconds=LIFETIME_S)
 
 
 def issuer(clock: FakeClock | None = None, remembered: int = 10_000) -> Tokens:
@@ -71,7 +72,7 @@ def test_what_is_issued_verifies_to_the_same_principal() -> None:
     tokens = issuer()
     token, principal = tokens.issue(USER, "john_doe", 3)
     assert tokens.verify(token) == principal
-    assert principal == Principal(USER, "john_doe", principal.token_id, 3, NOON, NOON + timedelta(seconds=LIFETIME_S))
+    assert principal == Principal(USER, "john_doe", principal.token_id, 3, NOON, EXPIRY, None, KEY.key_id)
 
 
 def test_the_claims_are_those_of_the_original_and_the_registered_ones() -> None:
@@ -91,8 +92,8 @@ def test_the_token_id_has_128_random_bits_and_is_safe_in_addresses() -> None:
 @pytest.mark.parametrize("character", ["\x01", "\U0001f600", "ä", '"'])
 def test_the_longest_names_and_numbers_make_a_token_that_verifies(character: str) -> None:
     tokens = issuer()
-    token, principal = tokens.issue(UserId(MAX_INT64), character * 50, MAX_INT64)
-    assert len(token) < 1000
+    token, principal = tokens.issue(UserId(MAX_INT64), character * 50, MAX_INT64, SessionId(MAX_INT64))
+    assert len(token) <= TOKEN_LIMIT_CHARACTERS
     assert tokens.verify(token) == principal
 
 
@@ -108,6 +109,15 @@ def test_a_token_that_could_not_be_verified_is_not_issued() -> None:
 def test_a_lifetime_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="lifetime"):
         Tokens(Keyring(KEY), 0)
+
+
+def test_a_token_names_its_session_and_one_of_before_there_were_sessions_has_none() -> None:
+    tokens = issuer()
+    token, principal = tokens.issue(USER, "john_doe", 3, SessionId(31))
+    assert principal.session_id == 31
+    assert tokens.verify(token) == principal
+    assert tokens.verify(sealed(sid=31)).session_id == 31
+    assert tokens.verify(sealed()).session_id is None
 
 
 @settings(deadline=None)
@@ -172,6 +182,11 @@ def test_every_claim_is_required(name: str) -> None:
         ("gen", "3"),
         ("gen", -1),
         ("gen", 2**63),
+        ("sid", "3"),
+        ("sid", 0),
+        ("sid", -1),
+        ("sid", 2**63),
+        ("sid", None),
         ("iat", 1780315200),
         ("iat", "yesterday"),
         ("iat", "2026-06-01T12:00:00"),
@@ -223,7 +238,7 @@ def test_what_is_not_text_is_refused(not_text: object) -> None:
 
 
 def test_a_token_over_1_kib_is_refused_before_it_is_decrypted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(_self: Keyring, _token: str) -> bytes:
+    def opened(_self: Keyring, _token: str) -> Opened:
         pytest.fail("it was opened")
 
     monkeypatch.setattr(Keyring, "open", opened)
@@ -318,7 +333,7 @@ class Counting(Keyring):
 
     opened = 0
 
-    def open(self, token: str) -> bytes:
+    def open(self, token: str) -> Opened:
         self.opened += 1
         return super().open(token)
 
@@ -365,6 +380,17 @@ def test_only_the_tokens_used_last_are_remembered() -> None:
     assert keyring.opened == 3
     tokens.verify(second)
     assert keyring.opened == 4
+
+
+def test_a_remembered_token_is_refused_once_its_key_is_dropped() -> None:
+    keyring = Keyring(KEY)
+    tokens = Tokens(keyring, LIFETIME_S, FakeClock())
+    token = sealed()
+    keyring.change(SigningKey(b"2" * 32), [KEY])
+    assert tokens.verify(token).key_id == KEY.key_id
+    keyring.change(SigningKey(b"2" * 32))
+    with pytest.raises(InvalidToken):
+        tokens.verify(token)
 
 
 def test_a_refused_token_is_not_remembered() -> None:

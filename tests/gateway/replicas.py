@@ -229,6 +229,7 @@ async def node(database_url: str, redis_url: str, protocol: str, **settings: obj
     app = Sockets(
         replica.gateway,
         replica.authenticate,
+        replica.socket_tickets,
         allowed_origins=limits.allowed_origins,
         frame_bytes=limits.frame_bytes,
         backlog_bytes=limits.backlog_bytes,

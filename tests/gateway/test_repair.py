@@ -204,7 +204,8 @@ async def scene(repaired_database: Database) -> AsyncIterator[Scene]:
 
 
 async def somebody(database: Database, name: str) -> Principal:
-    profile = await users.insert(database, f"{name}-{secrets.token_hex(6)}", "no password", "")
+    async with database.begin() as connection:
+        profile = await users.insert(connection, f"{name}-{secrets.token_hex(6)}", "no password", "")
     now = datetime.now(UTC)
     return Principal(profile.id, profile.username, TokenId(secrets.token_hex(8)), 0, now, now + timedelta(hours=1))
 

@@ -90,7 +90,7 @@ async def test_a_password_that_cannot_be_one_is_refused(world: World) -> None:
 async def test_a_login_brings_an_old_hash_up_to_date(world: World) -> None:
     actor = await world.somebody()
     stronger = Passwords(time_cost=2, memory_kib=64, parallelism=1)
-    accounts = Accounts(world.database, stronger, world.tokens, world.revoking)
+    accounts = Accounts(world.database, stronger, world.tokens, world.revoking, world.sessions)
     await accounts.login(actor.username, PASSWORD)
     found = await users.credentials(world.database, actor.username)
     stronger.close()

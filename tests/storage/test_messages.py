@@ -4,11 +4,17 @@ import pytest
 
 from chatapp.auth.principal import Principal
 from chatapp.errors import Forbidden, MessageNotFound, NotAMember
-from chatapp.protocol.ids import ChatId, MessageId, Seq
+from chatapp.protocol.ids import ChatId, MessageId, Seq, UserId
 from chatapp.protocol.views import Message
 from chatapp.storage import messages
-from chatapp.storage.rows import Action
+from chatapp.storage.engine import Database
+from chatapp.storage.rows import Action, MessageRow
 from tests.world import World
+
+
+async def delete(database: Database, message_id: MessageId, user_id: UserId) -> MessageRow:
+    async with database.begin() as connection:
+        return await messages.delete(connection, message_id, user_id)
 
 
 class Chat:
@@ -48,7 +54,7 @@ class Chat:
         return row.changed_seq
 
     async def delete(self, number: int) -> int:
-        row = await messages.delete(self.world.database, self.ids[number - 1], self.ada.user_id)
+        row = await delete(self.world.database, self.ids[number - 1], self.ada.user_id)
         assert row.changed_seq is not None
         return row.changed_seq
 
@@ -199,7 +205,7 @@ async def test_an_edit_takes_the_next_position_and_keeps_the_first_one(chat: Cha
 
 
 async def test_a_deletion_erases_the_content_and_keeps_the_place(chat: Chat) -> None:
-    row = await messages.delete(chat.world.database, chat.ids[0], chat.ada.user_id)
+    row = await delete(chat.world.database, chat.ids[0], chat.ada.user_id)
     assert (row.seq, row.changed_seq, row.content, row.deleted) == (1, 11, "", True)
     assert await messages.get(chat.world.database, chat.ids[0]) is None
     kept = await messages.get(chat.world.database, chat.ids[0], include_deleted=True)
@@ -215,7 +221,7 @@ async def test_a_refused_change_takes_no_position(chat: Chat) -> None:
     with pytest.raises(Forbidden):
         await messages.edit(chat.world.database, chat.ids[0], chat.bob.user_id, "x")
     with pytest.raises(Forbidden):
-        await messages.delete(chat.world.database, chat.ids[0], chat.bob.user_id)
+        await delete(chat.world.database, chat.ids[0], chat.bob.user_id)
     await chat.world.members.remove(chat.ada, chat.chat_id, chat.bob.user_id)
     with pytest.raises(MessageNotFound):
         await messages.edit(chat.world.database, MessageId(10**15), chat.ada.user_id, "x")
@@ -228,17 +234,17 @@ async def test_who_has_left_changes_nothing_any_more(chat: Chat) -> None:
     with pytest.raises(NotAMember):
         await messages.edit(chat.world.database, sent.message.id, chat.bob.user_id, "x")
     with pytest.raises(NotAMember):
-        await messages.delete(chat.world.database, sent.message.id, chat.bob.user_id)
+        await delete(chat.world.database, sent.message.id, chat.bob.user_id)
 
 
 async def test_an_admin_deletes_in_a_group_but_not_in_a_direct_chat(chat: Chat) -> None:
     sent = await chat.world.messages.send(chat.bob, chat.chat_id, "mine")
-    row = await messages.delete(chat.world.database, sent.message.id, chat.ada.user_id)
+    row = await delete(chat.world.database, sent.message.id, chat.ada.user_id)
     assert row.deleted
     direct = await chat.world.direct(chat.ada, chat.bob)
     sent = await chat.world.messages.send(chat.bob, direct, "mine")
     with pytest.raises(Forbidden):
-        await messages.delete(chat.world.database, sent.message.id, chat.ada.user_id)
+        await delete(chat.world.database, sent.message.id, chat.ada.user_id)
 
 
 async def test_system_rows_cannot_be_changed(chat: Chat) -> None:
@@ -249,7 +255,7 @@ async def test_system_rows_cannot_be_changed(chat: Chat) -> None:
     with pytest.raises(MessageNotFound):
         await messages.edit(chat.world.database, page[0].id, chat.ada.user_id, "x")
     with pytest.raises(MessageNotFound):
-        await messages.delete(chat.world.database, page[0].id, chat.ada.user_id)
+        await delete(chat.world.database, page[0].id, chat.ada.user_id)
 
 
 async def test_one_message_is_for_members(chat: Chat) -> None:

@@ -1,4 +1,4 @@
-"""``/auth``: register, log in and out, renew a token."""
+"""``/auth``: register, log in and out, renew a token, buy a ticket for a socket."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from chatapp.api.parts import RateLimits
 from chatapp.api.reading import read
 from chatapp.protocol.views import Profile
 from chatapp.services.accounts import Accounts, SignedIn
+from chatapp.services.sessions import origin
+from chatapp.services.tickets import SocketTicket, SocketTickets
+from chatapp.storage.sessions import Origin
 
 _ALICE = {"username": "alice", "password": "correct horse battery staple"}
 
@@ -51,14 +54,16 @@ class AuthController(Controller):
         """User names are unique without regard to case."""
         await rate_limits.register(_address(request))
         body = await read(request, bodies.Register)
-        return await accounts.register(body.username, body.password, body.display_name)
+        return await accounts.register(body.username, body.password, body.display_name, _origin(request))
 
     @post(
         "/login",
         opt={ANONYMOUS: True},
         status_code=200,
         summary="Get a token for a password",
-        operation_class=operation(takes=bodies.Login, example=_ALICE, gives=examples.SIGNED_IN, refuses=(401, 429)),
+        operation_class=operation(
+            takes=bodies.Login, example=_ALICE, gives=examples.SIGNED_IN, refuses=(401, 403, 429)
+        ),
     )
     async def login(
         self,
@@ -66,14 +71,17 @@ class AuthController(Controller):
         accounts: NamedDependency[Accounts],
         rate_limits: NamedDependency[RateLimits],
     ) -> SignedIn:
-        """The refusal does not tell whether there is such a user, nor does its time."""
+        """The refusal does not tell whether there is such a user, nor does its time.
+
+        403 (``suspended``) is for those who know the password of an account that is shut.
+        """
         body = await read(request, bodies.Login)
         async with rate_limits.login(_address(request), body.username):
-            return await accounts.login(body.username, body.password)
+            return await accounts.login(body.username, body.password, _origin(request))
 
     @post("/logout", status_code=204, summary="End this token", security=BEARER, operation_class=operation())
     async def logout(self, request: Call, accounts: NamedDependency[Accounts]) -> None:
-        """It is refused from now on at every replica, and its sockets close."""
+        """It is refused from now on at every replica with all of its session, and its sockets close."""
         await accounts.logout(request.user)
 
     @post(
@@ -85,12 +93,26 @@ class AuthController(Controller):
     )
     async def refresh(self, request: Call, accounts: NamedDependency[Accounts]) -> NewToken:
         """The old one stays valid for 60 s."""
-        return NewToken(await accounts.refresh(request.user))
+        return NewToken(await accounts.refresh(request.user, _origin(request)))
+
+    @post(
+        "/ws-ticket",
+        summary="Get a ticket for a socket",
+        security=BEARER,
+        operation_class=operation(gives=SocketTicket("v4.local.…")),
+    )
+    async def ticket(self, request: Call, socket_tickets: NamedDependency[SocketTickets]) -> SocketTicket:
+        """For `/ws?ticket=…`, once and within 30 s: for clients that can only put something into the address."""
+        return socket_tickets.issue(request.user)
 
     @get("/me", summary="One's own profile", security=BEARER, operation_class=operation(gives=examples.PROFILE))
     async def me(self, request: Call, accounts: NamedDependency[Accounts]) -> Profile:
         """Who the token belongs to."""
         return await accounts.me(request.user)
+
+
+def _origin(request: Request[Any, Any, Any]) -> Origin:
+    return origin(_address(request), request.headers.get("user-agent", ""))
 
 
 def _address(request: Request[Any, Any, Any]) -> str:

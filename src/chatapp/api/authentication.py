@@ -9,10 +9,13 @@ from litestar.datastructures import State
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from chatapp.api.request_id import request_id
 from chatapp.auth.principal import Principal
 from chatapp.auth.tokens import Tokens
 from chatapp.errors import Unauthenticated
+from chatapp.services.audit import within_request
 from chatapp.services.revoking import Revoking
+from chatapp.services.sessions import Sessions
 
 ANONYMOUS = "anonymous"
 """In a handler's ``opt``: may be called without a token."""
@@ -26,9 +29,10 @@ class Authentication(ASGIMiddleware):
 
     exclude_opt_key = ANONYMOUS
 
-    def __init__(self, tokens: Tokens, revoking: Revoking) -> None:
+    def __init__(self, tokens: Tokens, revoking: Revoking, sessions: Sessions) -> None:
         self._tokens = tokens
         self._revoking = revoking
+        self._sessions = sessions
 
     def __deepcopy__(self, memo: object) -> Authentication:
         """Litestar copies routers with all that hangs on them: the tokens' memory must stay one."""
@@ -39,8 +43,10 @@ class Authentication(ASGIMiddleware):
         if scope.get("method") != "OPTIONS":
             principal = self._tokens.verify(bearer_token(scope))
             self._revoking.check(principal)
+            self._sessions.saw(principal)
             scope["user"] = principal
-        await next_app(scope, receive, send)
+        with within_request(request_id(scope)):
+            await next_app(scope, receive, send)
 
 
 def bearer_token(scope: Scope) -> str:

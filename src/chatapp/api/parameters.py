@@ -11,7 +11,7 @@ from litestar import Request
 from msgspec import Struct
 
 from chatapp.errors import Malformed, ValidationFailed
-from chatapp.protocol.ids import MAX_INT64, ChatId, MessageId, Seq, UserId
+from chatapp.protocol.ids import MAX_INT64, ChatId, MessageId, Seq, SessionId, UserId
 from chatapp.protocol.text import is_storable
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 100
@@ -41,6 +41,11 @@ def chat_id(request: Request[Any, Any, Any]) -> ChatId:
 def message_id(request: Request[Any, Any, Any]) -> MessageId:
     """A message's id in the path."""
     return MessageId(_path_id(request, "message_id"))
+
+
+def session_id(request: Request[Any, Any, Any]) -> SessionId:
+    """A session's id in the path."""
+    return SessionId(_path_id(request, "session_id"))
 
 
 class Query:

@@ -16,6 +16,8 @@ from chatapp.services.chats import Chats
 from chatapp.services.members import Members
 from chatapp.services.messages import Messages
 from chatapp.services.revoking import Revoking
+from chatapp.services.sessions import Sessions
+from chatapp.services.tickets import SocketTickets
 from chatapp.services.users import Users
 
 
@@ -66,6 +68,8 @@ class Parts(Struct, frozen=True, kw_only=True):
     messages: Messages
     tokens: Tokens
     revoking: Revoking
+    sessions: Sessions
+    socket_tickets: SocketTickets
     registry: CollectorRegistry
     probes: Mapping[str, Probe]
     draining: Callable[[], bool] = lambda: False

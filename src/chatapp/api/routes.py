@@ -22,6 +22,7 @@ from chatapp.api.pacing import Pacing
 from chatapp.api.parts import Parts
 from chatapp.api.reading import FORM_FIELDS
 from chatapp.api.request_id import HEADER
+from chatapp.api.sessions import SessionsController
 from chatapp.api.users import UsersController
 
 BASE = "/api/v1"
@@ -33,13 +34,14 @@ def build(parts: Parts) -> Litestar:
         BASE,
         route_handlers=[
             HealthController,  # /health, /health/live, /health/ready
-            AuthController,  # /auth/register, /login, /logout, /refresh, /me
+            AuthController,  # /auth/register, /login, /logout, /refresh, /ws-ticket, /me
+            SessionsController,  # /auth/sessions, /auth/sessions/{session_id}
             UsersController,  # /users, /users/{user_id}, /users/last-seen
             ChatsController,  # /chats, /chats/{chat_id}
             MembersController,  # /chats/{chat_id}/members, …/{member_id}
             MessagesController,  # /messages, /messages/{message_id}, /messages/chat/{chat_id}
         ],
-        middleware=[Authentication(parts.tokens, parts.revoking), Pacing(parts.rate_limits)],
+        middleware=[Authentication(parts.tokens, parts.revoking, parts.sessions), Pacing(parts.rate_limits)],
     )
     return Litestar(
         route_handlers=[api, HealthController, metrics, *parts.handlers],
@@ -64,6 +66,8 @@ def _parts_by_name(parts: Parts) -> dict[str, object]:
         "chats": parts.chats,
         "members": parts.members,
         "messages": parts.messages,
+        "sessions": parts.sessions,
+        "socket_tickets": parts.socket_tickets,
         "rate_limits": parts.rate_limits,
         "parts": parts,
     }

@@ -15,12 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 from msgspec import Struct
 
 from chatapp.auth.principal import Principal
+from chatapp.auth.tickets import Ticket
 from chatapp.errors import InvalidToken, RateLimited, Unavailable
 from chatapp.gateway.gateway import Gateway
 from chatapp.gateway.transport import AsgiTransport
 from chatapp.gateway.wire import TAKE_OVER, Cork
 from chatapp.protocol.codes import CloseCode
 from chatapp.protocol.ids import MAX_INT64, ChatId, Seq
+from chatapp.services.tickets import SocketTickets
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -58,6 +60,8 @@ class Handshake(Struct, frozen=True):
     subprotocol: str | None
     follows_all: bool
     resume: Mapping[ChatId, Seq]
+    ticket: Ticket | None = None
+    """What it came with instead of a token: to be used up before it is accepted."""
 
 
 class Sockets:
@@ -67,6 +71,7 @@ class Sockets:
         self,
         gateway: Gateway,
         authenticate: Callable[[str], Principal],
+        tickets: SocketTickets,
         *,
         allowed_origins: Collection[str],
         frame_bytes: int,
@@ -75,6 +80,7 @@ class Sockets:
     ) -> None:
         self._gateway = gateway
         self._authenticate = authenticate
+        self._tickets = tickets
         self._allowed_origins = frozenset(allowed_origins)
         self._frame_bytes = frame_bytes
         self._backlog_bytes = backlog_bytes
@@ -85,6 +91,8 @@ class Sockets:
         """Answer one handshake, and under a server without ``TAKE_OVER`` serve the connection to its end."""
         try:
             handshake = self._examine(scope)
+            if handshake.ticket is not None:
+                await self._spend(handshake.ticket)
         except Refusal as refusal:
             await _refuse(scope, receive, send, refusal)
             return
@@ -126,10 +134,15 @@ class Sockets:
             raise Refusal(400, "the query has too many fields", "malformed") from None
         offered: list[str] = list(scope.get("subprotocols", ()))
         token = _token(query, headers, offered)
-        if not token:
-            raise Refusal(401, "missing token", "missing_token")
+        ticket = None
         try:
-            principal = self._authenticate(token)
+            if token:
+                principal = self._authenticate(token)
+            elif query.get("ticket", [""])[-1]:
+                ticket = self._tickets.open(query["ticket"][-1])
+                principal = ticket.principal
+            else:
+                raise Refusal(401, "missing token", "missing_token")
         except InvalidToken as error:
             raise Refusal(401, error.error, error.code) from None
         self._gateway.admit_user(principal.user_id)
@@ -143,7 +156,17 @@ class Sockets:
             subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
             follows_all=follow == "all",
             resume=_resume(query.get("resume", [""])[-1]),
+            ticket=ticket,
         )
+
+    async def _spend(self, ticket: Ticket) -> None:
+        """The one thing in a handshake that has to be asked of the database. Raises ``Refusal``."""
+        try:
+            await self._tickets.spend(ticket)
+        except InvalidToken as error:
+            raise Refusal(401, error.error, error.code) from None
+        except Unavailable as error:
+            raise Refusal(503, error.error, error.code, 1) from None
 
     def _check_origin(self, origin: bytes | None) -> None:
         """Browsers say where a page comes from, and nobody else has to (RFC 6455 section 10.2)."""

@@ -10,7 +10,7 @@ from typing import Literal
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_TOKEN = re.compile(r"v4\.local\.[A-Za-z0-9_.-]{8,}|(?<=[?&]token=)[^&\s\"']+")
+_TOKEN = re.compile(r"v4\.local\.[A-Za-z0-9_.-]{8,}|(?<=[?&]token=)[^&\s\"']+|(?<=[?&]ticket=)[^&\s\"']+")
 
 
 def configure(level: Literal["debug", "info", "warn", "error"], form: Literal["auto", "json", "console"]) -> None:
@@ -56,6 +56,6 @@ def _without_color(record: logging.LogRecord) -> bool:
 def _blot(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Tokens out of every text, wherever it came from."""
     for key, value in event.items():
-        if isinstance(value, str) and ("v4.local." in value or "token=" in value):
+        if isinstance(value, str) and ("v4.local." in value or "token=" in value or "ticket=" in value):
             event[key] = _TOKEN.sub("[token]", value)
     return event

@@ -20,6 +20,8 @@ def parts_of(replica: Replica) -> Parts:
         messages=replica.messages,
         tokens=replica.tokens,
         revoking=replica.revoking,
+        sessions=replica.sessions,
+        socket_tickets=replica.socket_tickets,
         registry=replica.registry,
         probes={"postgres": Probe(replica.probe_database), "redis": Probe(replica.probe_bus, required=False)},
         draining=lambda: replica.gateway.draining,

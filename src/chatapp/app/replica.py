@@ -14,6 +14,7 @@ from chatapp.auth.keys import Keyring, SigningKey
 from chatapp.auth.passwords import Passwords
 from chatapp.auth.principal import Principal
 from chatapp.auth.revocations import Revocations
+from chatapp.auth.tickets import Tickets
 from chatapp.auth.tokens import Tokens
 from chatapp.bus.echo import EchoBus
 from chatapp.bus.opening import AnyRedisBus, open_bus
@@ -34,7 +35,9 @@ from chatapp.services.members import Members
 from chatapp.services.messages import Messages, announce
 from chatapp.services.publisher import Publisher
 from chatapp.services.revoking import Revoking
+from chatapp.services.sessions import Sessions
 from chatapp.services.signals import Signals
+from chatapp.services.tickets import SocketTickets
 from chatapp.services.users import Users
 from chatapp.storage import epochs, probe
 from chatapp.storage.engine import Database, PoolSettings
@@ -71,11 +74,12 @@ class Replica:
         self.standby = standby
         self.bus = bus
         self.epoch = epoch
-        self.tokens = Tokens(Keyring(SigningKey(key), [SigningKey(old) for old in auth.old_signing_keys()]), lifetime_s)
+        self.keyring = Keyring(SigningKey(key), [SigningKey(old) for old in auth.old_signing_keys()])
+        self.tokens = Tokens(self.keyring, lifetime_s)
         self.passwords = Passwords(
             auth.argon2_time_cost, auth.argon2_memory_kib, auth.argon2_parallelism, auth.argon2_queue
         )
-        self.revocations = Revocations(lambda: datetime.now(UTC))
+        self.revocations = Revocations(lambda: datetime.now(UTC), self.keyring.accepts)
 
         self.rate_limiter: RateLimiter | None = rate_limiter(settings)
 
@@ -83,15 +87,10 @@ class Replica:
         publisher = Publisher(heard)
         self.writer = MessageWriter(database, lambda stored: announce(publisher, stored))
         self.revoking = Revoking(database, self.revocations, publisher)
-        self.accounts = Accounts(database, self.passwords, self.tokens, self.revoking)
-        self.users = Users(
-            database,
-            self.passwords,
-            self.revoking,
-            publisher,
-            token_lifetime_s=lifetime_s,
-            standby=standby,
-        )
+        self.sessions = Sessions(database, self.revoking, token_lifetime_s=lifetime_s, per_user=auth.sessions_per_user)
+        self.socket_tickets = SocketTickets(database, Tickets(self.keyring), self.revoking)
+        self.accounts = Accounts(database, self.passwords, self.tokens, self.revoking, self.sessions)
+        self.users = Users(database, self.passwords, self.revoking, self.sessions, publisher, standby)
         self.chats = Chats(database, publisher)
         self.members = Members(database, publisher)
         self.messages = Messages(database, self.writer, publisher, limits.content_bytes, standby)
@@ -152,6 +151,7 @@ class Replica:
         """Whose token this is. Raises ``InvalidToken``."""
         principal = self.tokens.verify(token)
         self.revoking.check(principal)
+        self.sessions.saw(principal)
         return principal
 
     @asynccontextmanager
@@ -229,7 +229,10 @@ class Replica:
 
     async def _prune(self) -> None:
         self.tokens.prune()
+        await self.sessions.flush()
         await self.revoking.prune()
+        await self.sessions.prune()
+        await self.socket_tickets.prune()
         await self._recognise()
 
     async def _recognise(self) -> None:

@@ -24,6 +24,7 @@ from uvicorn.supervisors import ChangeReload
 
 from chatapp.app import logs
 from chatapp.app.replica import build
+from chatapp.app.rotation import KeySource, Rotation, forward
 from chatapp.app.server import Application, Server, uvicorn_config
 from chatapp.config import Secret, Settings
 from chatapp.embedded import ExtraNotInstalled, OwnServices, OwnServicesError, signing_key
@@ -37,8 +38,13 @@ STARTUP_S = 30.0
 WORKER_STOP_S = 40.0
 
 
-def serve(settings: Settings, *, start_dir: Path, workers: int = 1, reload: bool = False) -> int:
-    """Serve until a signal comes. Returns the exit status: 0, or 1 when the service could not start."""
+def serve(
+    settings: Settings, *, start_dir: Path, config_path: Path | None = None, workers: int = 1, reload: bool = False
+) -> int:
+    """Serve until a signal comes. ``config_path``: what the settings were loaded with, to read the keys anew.
+
+    Returns the exit status: 0, or 1 when the service could not start.
+    """
     logs.configure(settings.logger.log_level, settings.logger.format)
     with ExitStack() as stack:
         try:
@@ -55,7 +61,7 @@ def serve(settings: Settings, *, start_dir: Path, workers: int = 1, reload: bool
         port = listening.getsockname()[1]
         host = "127.0.0.1" if settings.general.host in ("0.0.0.0", "::") else settings.general.host  # noqa: S104
         _log.info("chatapp listens on %s://%s:%d", scheme, host, port)
-        work = partial(_work, settings, key)
+        work = partial(_work, settings, key, KeySource(config_path, start_dir))
         if reload:
             return _reload(work, listening)
         if workers > 1:
@@ -103,16 +109,16 @@ async def _migrate(settings: Settings) -> None:
             return
 
 
-def _work(settings: Settings, key: bytes, sockets: Sequence[socket.socket] | None = None) -> int:
+def _work(settings: Settings, key: bytes, key_source: KeySource, sockets: Sequence[socket.socket] | None = None) -> int:
     """One replica, to its end."""
     logs.configure(settings.logger.log_level, settings.logger.format)
     # A process that was spawned beside others starts with the default handlers: uvicorn sets its own.
-    return uvloop.run(_replica(settings, key, list(sockets or ())))
+    return uvloop.run(_replica(settings, key, key_source, list(sockets or ())))
 
 
-async def _replica(settings: Settings, key: bytes, sockets: list[socket.socket]) -> int:
+async def _replica(settings: Settings, key: bytes, key_source: KeySource, sockets: list[socket.socket]) -> int:
     replica = await build(settings, key)
-    async with replica.running():
+    async with replica.running(), Rotation(key_source, replica).running():
         server = Server(uvicorn_config(settings, Application(replica)), replica)
         _calm_the_collector()
         with server.capture_signals():
@@ -166,8 +172,13 @@ def _supervise(work: partial[int], listening: socket.socket, count: int) -> int:
         return process
 
     processes = [spawn() for _ in range(count)]
+    reread = threading.Event()
+    signal.signal(signal.SIGHUP, lambda number, frame: reread.set())
     delay_s = 0.5
     while not stop.wait(0.5):
+        if reread.is_set():
+            reread.clear()
+            forward([process.pid for process in processes if process.pid is not None and process.is_alive()])
         for at, process in enumerate(processes):
             if process.is_alive():
                 continue

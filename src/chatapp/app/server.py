@@ -36,6 +36,7 @@ class Application:
         self._sockets = Sockets(
             replica.gateway,
             replica.authenticate,
+            replica.socket_tickets,
             allowed_origins=limits.allowed_origins,
             frame_bytes=limits.frame_bytes,
             backlog_bytes=limits.backlog_bytes,

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import cast
 
 import pyseto
+from msgspec import Struct
 from pyseto import Key
 
 from chatapp.errors import InvalidToken
@@ -57,25 +58,52 @@ class SigningKey:
         return b'{"kid":"%b"}' % self.key_id.encode("ascii")
 
 
-class Keyring:
-    """Seals with the current key, opens with it and with old ones. Fixed once made.
+class Opened(Struct, frozen=True):
+    """What was in a box, and which key had sealed it."""
 
-    To change the key, every replica must know the new one before any seals with it: deploy it as an old one first,
-    then swap the two, and drop the former after the longest lifetime of a token.
+    payload: bytes
+    key_id: str
+
+
+class Keyring:
+    """Seals with the current key, opens with it and with old ones. The keys may be changed while it is in use.
+
+    To change the key, every replica must know the new one before any seals with it: give it as an old one first,
+    then swap the two, and drop the former after the longest lifetime of a token (docs/keys.md).
     """
 
     def __init__(self, current: SigningKey, old: Iterable[SigningKey] = ()) -> None:
-        self.current = current
-        self._by_footer = {key.footer: key for key in (*old, current)}
+        self.change(current, old)
 
     def __repr__(self) -> str:
-        return f"Keyring({', '.join(key.key_id for key in self._by_footer.values())})"
+        return f"Keyring({', '.join(self.key_ids)})"
+
+    @property
+    def current(self) -> SigningKey:
+        """The key that seals."""
+        return self._current
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The fingerprints of all keys that open, that of the current one first."""
+        others = [key.key_id for key in self._by_footer.values() if key.key_id != self._current.key_id]
+        return (self._current.key_id, *others)
+
+    def change(self, current: SigningKey, old: Iterable[SigningKey] = ()) -> None:
+        """From now on seal with this key, and open with it and these. What others sealed opens no more."""
+        self._current = current
+        self._by_footer = {key.footer: key for key in (*old, current)}
+        self._key_ids = frozenset(key.key_id for key in self._by_footer.values())
+
+    def accepts(self, key_id: str) -> bool:
+        """Whether what this key sealed is opened."""
+        return key_id in self._key_ids
 
     def seal(self, payload: bytes) -> str:
         """Make a token of the current key."""
-        return self.current.seal(payload)
+        return self._current.seal(payload)
 
-    def open(self, token: str) -> bytes:
+    def open(self, token: str) -> Opened:
         """Return what one of the keys sealed. Raises ``InvalidToken`` for anything else.
 
         The footer is compared as text with those of the known keys; nothing in it is parsed before it is authenticated.
@@ -85,7 +113,7 @@ class Keyring:
         if (version, purpose) != _HEADER or key is None:
             raise InvalidToken
         require_canonical(box)
-        return key.open(token)
+        return Opened(key.open(token), key.key_id)
 
 
 def require_canonical(text: str) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from chatapp.protocol.ids import TokenId, UserId
+from chatapp.protocol.ids import SessionId, TokenId, UserId
 
 
 class Principal(Struct, frozen=True):
@@ -21,3 +21,7 @@ class Principal(Struct, frozen=True):
     issued_at: datetime
     expires_at: datetime
     """The first moment at which the token is no longer valid."""
+    session_id: SessionId | None = None
+    """The login that the token comes from. None for tokens of before there were sessions."""
+    key_id: str = ""
+    """The fingerprint of the key that sealed the token: when the key is no longer accepted, nor is the token."""

@@ -5,6 +5,7 @@ What is ended is the union of what each revocation ends, so they may be applied 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from heapq import heappop, heappush
 from typing import Annotated
@@ -15,7 +16,7 @@ from msgspec import Meta, Struct
 from chatapp.auth.clock import Clock
 from chatapp.auth.principal import Principal
 from chatapp.errors import Malformed
-from chatapp.protocol.ids import MAX_INT64, TokenId, UserId
+from chatapp.protocol.ids import MAX_INT64, SessionId, TokenId, UserId
 
 _ENCODED_LIMIT_BYTES = 1024
 
@@ -24,7 +25,11 @@ _TokenId = Annotated[TokenId, Meta(min_length=1, max_length=64)]
 
 
 class Revocation(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The end of one token (``token_id``), or of all a user's tokens below a generation, but perhaps for one."""
+    """The end of one token (``token_id``), of a session's tokens (``session_id``), or with both of either.
+
+    With neither: of all a user's tokens below a generation, but perhaps for one. A replica of a version that knows no
+    sessions takes what it understands and ends nothing else.
+    """
 
     id: Annotated[int, Meta(ge=1, le=MAX_INT64)]
     """The database's, ascending."""
@@ -35,10 +40,12 @@ class Revocation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     That is the lifetime of a token from now, and a minute more for one that is being issued meanwhile.
     """
     token_id: _TokenId | None = None
+    session_id: Annotated[SessionId, Meta(ge=1, le=MAX_INT64)] | None = None
+    """All tokens of this session end, at once in any case."""
     min_generation: Annotated[int, Meta(ge=0, le=MAX_INT64)] = 0
-    """Without ``token_id``: tokens of a lower generation are ended."""
+    """Without the two: tokens of a lower generation are ended."""
     except_token_id: _TokenId | None = None
-    """Without ``token_id``: the one token that this revocation spares. An earlier or later one may still end it."""
+    """With ``min_generation``: the one token that this revocation spares. An earlier or later one may still end it."""
     effective_at: _Moment | None = None
     """With ``token_id``: when the token ends. None is at once, whatever a replica's clock says.
 
@@ -52,26 +59,31 @@ class Revocation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """
         if principal.user_id != self.user_id:
             return False
-        if self.token_id is not None:
-            return principal.token_id == self.token_id
+        if self.token_id is not None or self.session_id is not None:
+            return principal.token_id == self.token_id or (
+                self.session_id is not None and principal.session_id == self.session_id
+            )
         return principal.generation < self.min_generation and principal.token_id != self.except_token_id
 
 
 class Revocations:
     """Every revocation that still matters. Belongs to one event loop; not for threads.
 
-    Holds one entry for each ended token and one for each user with a generation ended, until ``prune`` finds that they
-    have expired: call it every minute or so.
+    Holds one entry for each ended token or session and one for each user with a generation ended, until ``prune``
+    finds that they have expired: call it every minute or so.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, accepts_key: Callable[[str], bool] = lambda _: True) -> None:
+        """``accepts_key``: whether tokens of the key with this fingerprint are still good."""
         self._clock = clock
+        self._accepts_key = accepts_key
         self._tokens: dict[tuple[UserId, TokenId], _TokenEnd] = {}
+        self._sessions: dict[tuple[UserId, SessionId | None], datetime] = {}
         self._users: dict[UserId, _GenerationsEnd] = {}
         self._expiries: list[tuple[datetime, UserId, TokenId]] = []
 
     def __len__(self) -> int:
-        return len(self._tokens) + len(self._users)
+        return len(self._tokens) + len(self._sessions) + len(self._users)
 
     def apply(self, revocation: Revocation) -> bool:
         """Take note. False for a repetition, and whenever nothing ends (or ends earlier) by it.
@@ -80,12 +92,16 @@ class Revocations:
         """
         if revocation.expires_at <= self._clock():
             return False
-        if revocation.token_id is None:
+        if revocation.token_id is None and revocation.session_id is None:
             return self._end_generations(revocation)
-        return self._end_token(revocation, revocation.token_id)
+        ends_session = revocation.session_id is not None and self._end_session(revocation)
+        ends_token = revocation.token_id is not None and self._end_token(revocation, revocation.token_id)
+        return ends_session or ends_token
 
     def is_revoked(self, principal: Principal) -> bool:
-        """Whether the principal's token was ended, at this moment. Two look-ups, however much was revoked."""
+        """Whether the principal's token was ended, at this moment. A few look-ups, however much was revoked."""
+        if (principal.user_id, principal.session_id) in self._sessions or not self._accepts_key(principal.key_id):
+            return True
         token_end = self._tokens.get((principal.user_id, principal.token_id))
         if token_end is not None and (token_end.effective_at is None or token_end.effective_at <= self._clock()):
             return True
@@ -105,6 +121,14 @@ class Revocations:
                 token_end = self._tokens.get((user_id, token_id))
                 if token_end is not None and token_end.expires_at <= now:
                     del self._tokens[user_id, token_id]
+        for ended in [key for key, expires_at in self._sessions.items() if expires_at <= now]:
+            del self._sessions[ended]
+
+    def _end_session(self, revocation: Revocation) -> bool:
+        key = (revocation.user_id, revocation.session_id)
+        known = self._sessions.get(key)
+        self._sessions[key] = revocation.expires_at if known is None else max(known, revocation.expires_at)
+        return known is None
 
     def _end_token(self, revocation: Revocation, token_id: TokenId) -> bool:
         key = (revocation.user_id, token_id)

@@ -14,10 +14,10 @@ from chatapp.auth.clock import Clock, utc_now
 from chatapp.auth.keys import Keyring
 from chatapp.auth.principal import Principal
 from chatapp.errors import InvalidToken
-from chatapp.protocol.ids import MAX_INT64, TokenId, UserId
+from chatapp.protocol.ids import MAX_INT64, SessionId, TokenId, UserId
 
 TOKEN_LIMIT_CHARACTERS = 1024
-"""Longer text is refused unread. A token with the longest username and ids has under 1,000 characters."""
+"""Longer text is refused unread. A token with the longest username and ids has 1,015 characters."""
 LEEWAY = timedelta(seconds=30)
 """How far ahead the issuing replica's clock may be."""
 
@@ -40,6 +40,7 @@ class _Claims(Struct, frozen=True, kw_only=True):
     jti: Annotated[TokenId, Meta(min_length=1, max_length=64)]
     aud: Literal["chatapp"]
     gen: Annotated[int, Meta(ge=0, le=MAX_INT64)]
+    sid: Annotated[SessionId, Meta(ge=1, le=MAX_INT64)] | UnsetType = UNSET
     nbf: _Moment | UnsetType = UNSET
 
     def agree(self) -> bool:
@@ -51,8 +52,9 @@ class _Claims(Struct, frozen=True, kw_only=True):
         begins = self.iat if self.nbf is UNSET else max(self.iat, self.nbf)
         return begins <= now + LEEWAY and now < self.exp
 
-    def principal(self) -> Principal:
-        return Principal(self.user_id, self.username, self.jti, self.gen, self.iat, self.exp)
+    def principal(self, key_id: str) -> Principal:
+        session_id = None if self.sid is UNSET else self.sid
+        return Principal(self.user_id, self.username, self.jti, self.gen, self.iat, self.exp, session_id, key_id)
 
 
 class Tokens:
@@ -71,7 +73,19 @@ class Tokens:
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(_Claims).decode
 
-    def issue(self, user_id: UserId, username: str, generation: int) -> tuple[str, Principal]:
+    @property
+    def lifetime(self) -> timedelta:
+        """From issue to expiry."""
+        return self._lifetime
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys that seal and open."""
+        return self._keyring
+
+    def issue(
+        self, user_id: UserId, username: str, generation: int, session_id: SessionId | None = None
+    ) -> tuple[str, Principal]:
         """Make a token, valid from now for the lifetime; with it comes what verifying it will give.
 
         ``generation`` is the user's present one. Raises ``ValueError`` for what could not be verified: an id or
@@ -91,11 +105,12 @@ class Tokens:
             jti=TokenId(secrets.token_urlsafe(_TOKEN_ID_BYTES)),
             aud=_AUDIENCE,
             gen=generation,
+            sid=UNSET if session_id is None else session_id,
         )
         token = self._keyring.seal(self._encode(claims))
         if len(token) > TOKEN_LIMIT_CHARACTERS:
             raise ValueError("the username is too long for a token")
-        return token, claims.principal()
+        return token, claims.principal(self._keyring.current.key_id)
 
     def verify(self, token: str) -> Principal:
         """Who holds this token, by its text alone. Raises ``InvalidToken`` for whatever is wrong with it.
@@ -108,12 +123,13 @@ class Tokens:
             raise InvalidToken
         now = self._clock()
         remembered = self._verified.get(token, now)
-        if remembered is not None:
+        if remembered is not None and self._keyring.accepts(remembered.key_id):
             return remembered
-        claims = self._claims(token)
+        opened = self._keyring.open(token)
+        claims = self._claims(opened.payload)
         if not claims.agree() or not claims.valid_at(now):
             raise InvalidToken
-        principal = claims.principal()
+        principal = claims.principal(opened.key_id)
         self._verified.add(token, principal)
         return principal
 
@@ -126,8 +142,7 @@ class Tokens:
         """How many verified tokens are remembered."""
         return len(self._verified)
 
-    def _claims(self, token: str) -> _Claims:
-        payload = self._keyring.open(token)
+    def _claims(self, payload: bytes) -> _Claims:
         try:
             return self._decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

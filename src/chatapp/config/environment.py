@@ -27,7 +27,7 @@ def read_environ(environ: Mapping[str, str], given: Given) -> None:
     A secret may also be given as the path of a file that holds it, in the variable's name with ``_FILE`` behind.
     """
     variables = {name: value for name, value in environ.items() if value != ""}
-    names = {name: key for key in keys().values() for name in (key.env, key.env_alias) if name is not None}
+    names = {name: key for key in keys().values() for name in _names(key)}
     for name, key in sorted(names.items(), key=lambda item: item[0] == item[1].env_alias):  # short names last: they win
         in_file = f"{name}_FILE" if key.is_secret else None
         if in_file in variables and name in variables:
@@ -40,6 +40,16 @@ def read_environ(environ: Mapping[str, str], given: Given) -> None:
     for name in sorted(variables.keys() - names.keys() - secret_files):
         if name.startswith(ENV_PREFIX) and not _is_foreign(name, variables[name]):
             _refuse(name, sorted(names), given)
+
+
+def secret_files(environ: Mapping[str, str], section: str) -> tuple[Path, ...]:
+    """The files that hold secrets of this section, as far as variables name them."""
+    names = [name for key in keys().values() if key.is_secret and key.section == section for name in _names(key)]
+    return tuple(Path(path) for name in names if (path := environ.get(f"{name}_FILE")))
+
+
+def _names(key: Key) -> list[str]:
+    return [name for name in (key.env, key.env_alias) if name is not None]
 
 
 def _put(key: Key, text: str, source: str, given: Given) -> None:
@@ -60,7 +70,7 @@ def _put_file(key: Key, variable: str, path: Path, given: Given) -> None:
     except UnicodeDecodeError:
         given.problems.append(Problem(key.dotted, "expected a file in UTF-8, found other bytes", source))
     else:
-        if text:
+        if text or key.is_list:  # no old keys is a good answer
             _put(key, text, source, given)
         else:
             given.problems.append(Problem(key.dotted, "expected a file that holds it, found nothing in it", source))

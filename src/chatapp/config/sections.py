@@ -70,8 +70,8 @@ class LoggerSettings(Struct, frozen=True, kw_only=True):
 class AuthSettings(Struct, frozen=True, kw_only=True):
     """Tokens and passwords.
 
-    Make a key with `openssl rand -hex 32`. Every replica needs the same one. To change it, move the old one to
-    paseto_old_keys until the tokens made with it have expired.
+    Make a key with `chatapp key generate`. Every replica needs the same one. docs/keys.md tells how to change it
+    while the service runs.
     """
 
     paseto_key: Annotated[
@@ -86,12 +86,21 @@ class AuthSettings(Struct, frozen=True, kw_only=True):
         tuple[Secret, ...],
         Meta(
             description="Earlier keys: their tokens are still accepted, new ones are not made with them.",
-            extra={"expected": "a list of keys, each " + EXPECTED_KEY},
+            extra={"env": "PASETO_OLD_KEYS", "expected": "a list of keys, each " + EXPECTED_KEY},
         ),
     ] = ()
     token_expiration: Annotated[
         float, Meta(gt=0, le=87600, description="How long a token is valid.", extra={"unit": "hours"})
     ] = 24.0
+    sessions_per_user: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10000,
+            description="Logins of one user that last at the same time; with one more the oldest ends.",
+            extra={"unit": "sessions"},
+        ),
+    ] = 100
     argon2_time_cost: Annotated[
         int, Meta(ge=1, le=100, description="Passes of argon2id over its memory.", extra={"unit": "passes"})
     ] = 3

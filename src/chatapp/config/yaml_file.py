@@ -131,5 +131,5 @@ def _is_text(node: yaml.Node) -> bool:
 
 
 def split(text: str) -> list[str]:
-    """The parts of ``a, b, c``."""
-    return [part for part in (part.strip() for part in text.split(",")) if part]
+    """The parts of ``a, b, c``, or of lines."""
+    return [part for part in (part.strip() for part in text.replace("\n", ",").split(",")) if part]

@@ -14,6 +14,8 @@ MessageId = NewType("MessageId", int)
 Seq = NewType("Seq", int)
 TokenId = NewType("TokenId", str)
 """The ``jti`` of a token."""
+SessionId = NewType("SessionId", int)
+"""One login and the tokens that were renewed from it."""
 ConnectionId = NewType("ConnectionId", str)
 
 MAX_INT64 = 2**63 - 1

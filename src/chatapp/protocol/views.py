@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from chatapp.protocol.ids import ChatId, MessageId, Seq, UserId
+from chatapp.protocol.ids import ChatId, MessageId, Seq, SessionId, UserId
 
 MessageKind = Literal["text", "system"]
 
@@ -69,3 +69,19 @@ class Message(Struct, frozen=True, omit_defaults=True):
     created_at: datetime
     updated_at: datetime
     sender: Profile | None = None
+
+
+class Session(Struct, frozen=True, omit_defaults=True):
+    """One login of a user, with the tokens that were renewed from it, as the user sees it."""
+
+    id: SessionId
+    created_at: datetime
+    last_seen: datetime
+    """Of the last request or handshake with one of its tokens, to the minute."""
+    expires_at: datetime
+    """Unless it is renewed before."""
+    current: bool
+    """Whether the request that asks belongs to it."""
+    address: str = ""
+    """Where the login or the last renewal came from."""
+    user_agent: str = ""

@@ -13,11 +13,13 @@ from chatapp.protocol.envelope import Envelope, Kind
 from chatapp.protocol.events import Read, ReadPayload, encode_event
 from chatapp.protocol.ids import ChatId, Seq, UserId
 from chatapp.protocol.views import Chat, ChatDetail
+from chatapp.services import audit
 from chatapp.services.fields import Fields
 from chatapp.services.leaving import chat_deleted
 from chatapp.services.publisher import Publisher
 from chatapp.storage import chats as statements
 from chatapp.storage import members, system_rows, users
+from chatapp.storage.audit import Details
 from chatapp.storage.engine import Database
 from chatapp.storage.members import NewMember
 from chatapp.storage.rows import Action
@@ -88,7 +90,11 @@ class Chats:
                 actor.username,
                 [Happening(chat_id, Action.RENAMED, sentence, None, name)],
             )
+            former_name = chat.name
             (chat,) = await statements.lock(connection, [chat_id])
+            await audit.note(
+                connection, actor, "chat.renamed", audit.chat(chat_id), Details(name=name, former_name=former_name)
+            )
         self._publisher.rows(rows)
         return chat
 
@@ -99,6 +105,7 @@ class Chats:
                 if chat.creator_id != actor.user_id:
                     raise Forbidden("only the creator can delete the chat", code="not_the_creator")
                 await statements.delete(connection, [chat_id])
+                await audit.note(connection, actor, "chat.deleted", audit.chat(chat_id), Details(name=chat.name))
                 break
             else:
                 raise ChatNotFound

@@ -8,12 +8,14 @@ from chatapp.auth.principal import Principal
 from chatapp.errors import Conflict, Forbidden, MemberNotFound, NotAMember
 from chatapp.protocol.ids import ChatId, UserId
 from chatapp.protocol.views import Chat, Member
+from chatapp.services import audit
 from chatapp.services.chats import locked_for, names_of
 from chatapp.services.fields import Fields
 from chatapp.services.leaving import Person, leave
 from chatapp.services.publisher import Publisher
 from chatapp.storage import chats, system_rows
 from chatapp.storage import members as statements
+from chatapp.storage.audit import Details
 from chatapp.storage.engine import Database
 from chatapp.storage.members import NewMember
 from chatapp.storage.rows import Action
@@ -60,6 +62,7 @@ class Members:
             joining = [NewMember(user_id, row.seq) for user_id, row in zip(new, rows, strict=True)]
             await statements.insert(connection, chat_id, rows[0].created_at, joining)
             (chat,) = await chats.lock(connection, [chat_id])
+            await audit.note(connection, actor, "members.added", audit.chat(chat_id), Details(user_ids=new))
         self._publisher.added(chat, rows)
 
     async def set_admin(self, actor: Principal, chat_id: ChatId, user_id: UserId, *, is_admin: bool) -> Member:
@@ -81,6 +84,8 @@ class Members:
             rows = await system_rows.append(
                 connection, actor.user_id, actor.username, [_role(chat_id, actor, member, is_admin=is_admin)]
             )
+            details = Details(user_ids=[user_id], is_admin=is_admin)
+            await audit.note(connection, actor, "member.role_changed", audit.chat(chat_id), details)
         self._publisher.rows(rows)
         return Member(member.user_id, member.username, is_admin, member.joined_at)
 
@@ -102,6 +107,9 @@ class Members:
                 Person(user_id, member.username),
                 removed_by=None if leaving else Person(actor.user_id, actor.username),
             )
+            if not leaving:
+                details = Details(user_ids=[user_id])
+                await audit.note(connection, actor, "member.removed", audit.chat(chat_id), details)
         departure.publish(self._publisher)
 
 

@@ -13,9 +13,11 @@ from chatapp.protocol.envelope import Envelope
 from chatapp.protocol.ids import ChatId, MessageId, Seq
 from chatapp.protocol.text import check_content
 from chatapp.protocol.views import Message
+from chatapp.services import audit
 from chatapp.services.publisher import Publisher
 from chatapp.services.rendering import changed, sent
 from chatapp.storage import messages as statements
+from chatapp.storage.audit import Details
 from chatapp.storage.engine import Database
 from chatapp.storage.rows import MessageRow
 from chatapp.storage.standby import Standby
@@ -134,7 +136,11 @@ class Messages:
 
         For the sender, and for admins of the group. Raises as ``edit`` does.
         """
-        row = await statements.delete(self._database, message_id, actor.user_id)
+        async with self._database.begin() as connection:
+            row = await statements.delete(connection, message_id, actor.user_id)
+            if row.sender_id != actor.user_id:
+                details = Details(chat_id=row.chat_id, user_ids=None if row.sender_id is None else [row.sender_id])
+                await audit.note(connection, actor, "message.deleted", audit.message(message_id), details)
         self._publisher.in_chats([changed(row)])
         return row
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chatapp.auth.principal import Principal
 from chatapp.auth.revocations import Revocation, Revocations, decode, encode
 from chatapp.errors import InvalidToken, Malformed
-from chatapp.protocol.ids import TokenId, UserId
+from chatapp.protocol.ids import SessionId, TokenId, UserId
 from chatapp.services.publisher import Publisher
 from chatapp.storage import revocations as statements
 from chatapp.storage.engine import Database
@@ -58,10 +58,39 @@ class Revoking:
     async def revoke(self, principal: Principal, delay: timedelta = _NOW) -> None:
         """End this token at all replicas, ``delay`` from now. Raises ``Unavailable``."""
         async with self._database.begin() as connection:
-            row = await statements.end_token(
-                connection, principal.user_id, principal.token_id, expires_at=principal.expires_at, delay=delay
-            )
+            row = await self.write_token(connection, principal, delay=delay)
         self.tell(row)
+
+    async def write_token(
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        *,
+        delay: timedelta = _NOW,
+        session_expires_at: datetime | None = None,
+    ) -> RevocationRow:
+        """Write, as part of a transaction, that this token ends. Hand it to ``tell`` after the commit.
+
+        With ``session_expires_at`` the other tokens of its session end too, of which the youngest expires then.
+        """
+        with_session = session_expires_at is not None
+        return await statements.end_token(
+            connection,
+            principal.user_id,
+            principal.token_id,
+            expires_at=max(principal.expires_at, session_expires_at or principal.expires_at),
+            delay=delay,
+            session_id=principal.session_id if with_session else None,
+        )
+
+    async def write_session(
+        self, connection: AsyncConnection, user_id: UserId, session_id: SessionId, *, expires_at: datetime
+    ) -> RevocationRow:
+        """Write, as part of a transaction, that a session ends. Hand it to ``tell`` after the commit.
+
+        ``expires_at``: when the youngest of its tokens expires by itself.
+        """
+        return await statements.end_session(connection, user_id, session_id, expires_at=expires_at)
 
     async def write_generations(
         self,
@@ -133,6 +162,7 @@ def _revocation(row: RevocationRow) -> Revocation:
         user_id=row.user_id,
         expires_at=row.expires_at,
         token_id=row.token_id,
+        session_id=row.session_id,
         min_generation=row.min_generation or 0,
         except_token_id=row.except_token_id,
         effective_at=row.effective_at,

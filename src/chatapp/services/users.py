@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from chatapp.auth.clock import Clock, utc_now
 from chatapp.auth.passwords import Passwords
 from chatapp.auth.principal import Principal
 from chatapp.errors import Forbidden, InvalidToken, Unavailable, UserNotFound
 from chatapp.protocol.ids import UserId
 from chatapp.protocol.views import Profile
+from chatapp.services import audit
 from chatapp.services.fields import Fields
 from chatapp.services.leaving import Departure, Person, leave
 from chatapp.services.publisher import Publisher
 from chatapp.services.revoking import Revoking
+from chatapp.services.sessions import Sessions
 from chatapp.storage import chats as chat_statements
 from chatapp.storage import members as member_statements
 from chatapp.storage import users as statements
@@ -22,8 +23,6 @@ from chatapp.storage.revocations import RevocationRow
 from chatapp.storage.standby import Standby
 
 _ATTEMPTS = 5
-_ISSUE_MARGIN = timedelta(minutes=1)
-"""A token may be issued a moment after the revocation was written, with the generation read before."""
 
 
 class _JoinedMeanwhile(Exception):
@@ -38,18 +37,15 @@ class Users:
         database: Database,
         passwords: Passwords,
         revoking: Revoking,
+        sessions: Sessions,
         publisher: Publisher,
-        token_lifetime_s: float,
-        clock: Clock = utc_now,
         standby: Standby | None = None,
     ) -> None:
-        """``token_lifetime_s``: of tokens that are issued; how long a revocation of all of them must be remembered."""
         self._database = database
         self._passwords = passwords
         self._revoking = revoking
+        self._sessions = sessions
         self._publisher = publisher
-        self._revocation_lifetime = timedelta(seconds=token_lifetime_s) + _ISSUE_MARGIN
-        self._clock = clock
         self._standby = standby
 
     async def get(self, user_id: UserId) -> Profile:
@@ -115,13 +111,8 @@ class Users:
             if changed is None:
                 raise InvalidToken
             profile, generation = changed
-            row = await self._revoking.write_generations(
-                connection,
-                actor.user_id,
-                generation,
-                expires_at=self._clock() + self._revocation_lifetime,
-                except_token_id=actor.token_id,
-            )
+            row, _ = await self._sessions.end_below(connection, actor.user_id, generation, spared=actor)
+            await audit.note(connection, actor, "user.password_set", audit.user(actor.user_id))
         self._revoking.tell(row)
         return profile
 
@@ -146,7 +137,6 @@ class Users:
                 raise _JoinedMeanwhile
             departure = await leave(connection, locked, Person(actor.user_id, actor.username))
             await chat_statements.inherit(connection, chat_ids, actor.user_id)
-            revocation = await self._revoking.write_generations(
-                connection, actor.user_id, generation, expires_at=self._clock() + self._revocation_lifetime
-            )
+            revocation, _ = await self._sessions.end_below(connection, actor.user_id, generation)
+            await audit.note(connection, actor, "user.deleted", audit.user(actor.user_id))
         return departure, revocation

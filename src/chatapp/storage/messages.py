@@ -217,20 +217,19 @@ async def edit(database: Database, message_id: MessageId, user_id: UserId, conte
         return await _change(connection, _EDIT, {"id": message_id, "position": position, "content": content})
 
 
-async def delete(database: Database, message_id: MessageId, user_id: UserId) -> MessageRow:
+async def delete(connection: AsyncConnection, message_id: MessageId, user_id: UserId) -> MessageRow:
     """Erase the content and take the chat's next position for it; the row and its ``seq`` stay.
 
     For the sender, and for an admin of a group. Raises ``MessageNotFound``, ``Forbidden`` or ``NotAMember``.
     """
-    async with database.begin() as connection:
-        chat_id, sender_id = await _chat_of(connection, message_id)
-        position, is_group = await _take_position(connection, chat_id)
-        is_admin = await _role(connection, chat_id, user_id)
-        if sender_id != user_id and not (is_admin and is_group):
-            raise Forbidden("you can only delete your own messages", code="not_your_message")
-        if is_admin is None:
-            raise NotAMember
-        return await _change(connection, _ERASE, {"id": message_id, "position": position})
+    chat_id, sender_id = await _chat_of(connection, message_id)
+    position, is_group = await _take_position(connection, chat_id)
+    is_admin = await _role(connection, chat_id, user_id)
+    if sender_id != user_id and not (is_admin and is_group):
+        raise Forbidden("you can only delete your own messages", code="not_your_message")
+    if is_admin is None:
+        raise NotAMember
+    return await _change(connection, _ERASE, {"id": message_id, "position": position})
 
 
 async def _chat_of(connection: AsyncConnection, message_id: MessageId) -> tuple[ChatId, UserId | None]:

@@ -9,25 +9,26 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chatapp.protocol.ids import TokenId, UserId
+from chatapp.protocol.ids import SessionId, TokenId, UserId
 from chatapp.storage.engine import Database
 
-_COLUMNS = "id, user_id, token_id, min_generation, except_token_id, effective_at, expires_at, created_at"
+COLUMNS = "id, user_id, token_id, session_id, min_generation, except_token_id, effective_at, expires_at, created_at"
 
 # created_at is when the row was written, not when its transaction began: readers look back a fixed time.
 _INSERT = text(
     f"""
     INSERT INTO revocations
-        (user_id, token_id, min_generation, except_token_id, expires_at, created_at, effective_at)
-    SELECT CAST(:user_id AS bigint), CAST(:token_id AS text), CAST(:min_generation AS integer),
-        CAST(:except_token_id AS text), CAST(:expires_at AS timestamptz), time.now, time.now + CAST(:delay AS interval)
+        (user_id, token_id, session_id, min_generation, except_token_id, expires_at, created_at, effective_at)
+    SELECT CAST(:user_id AS bigint), CAST(:token_id AS text), CAST(:session_id AS bigint),
+        CAST(:min_generation AS integer), CAST(:except_token_id AS text), CAST(:expires_at AS timestamptz),
+        time.now, time.now + CAST(:delay AS interval)
     FROM (SELECT clock_timestamp() AS now) time
-    RETURNING {_COLUMNS}
+    RETURNING {COLUMNS}
     """  # noqa: S608
 )
-_UNEXPIRED = text(f"SELECT {_COLUMNS} FROM revocations WHERE expires_at > now() ORDER BY id")  # noqa: S608
+_UNEXPIRED = text(f"SELECT {COLUMNS} FROM revocations WHERE expires_at > now() ORDER BY id")  # noqa: S608
 _RECENT = text(
-    f"SELECT {_COLUMNS} FROM revocations "  # noqa: S608
+    f"SELECT {COLUMNS} FROM revocations "  # noqa: S608
     "WHERE created_at > now() - CAST(:window AS interval) ORDER BY id"
 )
 _SPARES = text(
@@ -42,12 +43,13 @@ _PRUNE = text("DELETE FROM revocations WHERE expires_at < now() - interval '1 mi
 
 
 class RevocationRow(Struct, frozen=True, kw_only=True):
-    """One row: the end of one token, or of a user's tokens below a generation but for one."""
+    """One row: the end of one token, of a session, or of a user's tokens below a generation but for one."""
 
     id: int
     user_id: UserId
     expires_at: datetime
     token_id: TokenId | None
+    session_id: SessionId | None
     min_generation: int | None
     except_token_id: TokenId | None
     effective_at: datetime | None
@@ -55,10 +57,26 @@ class RevocationRow(Struct, frozen=True, kw_only=True):
 
 
 async def end_token(
-    connection: AsyncConnection, user_id: UserId, token_id: TokenId, *, expires_at: datetime, delay: timedelta
+    connection: AsyncConnection,
+    user_id: UserId,
+    token_id: TokenId,
+    *,
+    expires_at: datetime,
+    delay: timedelta,
+    session_id: SessionId | None = None,
 ) -> RevocationRow:
-    """End one token, ``delay`` from now by the database's clock. ``expires_at``: of the token."""
-    return await _insert(connection, user_id, expires_at, delay=delay, token_id=token_id)
+    """End one token, ``delay`` from now by the database's clock. ``expires_at``: of the token.
+
+    With ``session_id`` all other tokens of the session too; then ``expires_at`` is that of the youngest.
+    """
+    return await _insert(connection, user_id, expires_at, delay=delay, token_id=token_id, session_id=session_id)
+
+
+async def end_session(
+    connection: AsyncConnection, user_id: UserId, session_id: SessionId, *, expires_at: datetime
+) -> RevocationRow:
+    """End all tokens of a session at once. ``expires_at``: of the youngest of them."""
+    return await _insert(connection, user_id, expires_at, session_id=session_id)
 
 
 async def end_generations(
@@ -78,13 +96,13 @@ async def end_generations(
 async def unexpired(database: Database) -> list[RevocationRow]:
     """All that still matter, oldest first."""
     async with database.read() as connection:
-        return [_row(row) for row in (await connection.execute(_UNEXPIRED)).all()]
+        return [row(found) for found in (await connection.execute(_UNEXPIRED)).all()]
 
 
 async def recent(database: Database, window: timedelta) -> list[RevocationRow]:
     """Those written within the last ``window``, oldest first."""
     async with database.read() as connection:
-        return [_row(row) for row in (await connection.execute(_RECENT, {"window": window})).all()]
+        return [row(found) for found in (await connection.execute(_RECENT, {"window": window})).all()]
 
 
 async def spares(database: Database, user_id: UserId, token_id: TokenId, generation: int) -> bool:
@@ -106,6 +124,7 @@ async def _insert(
     expires_at: datetime,
     *,
     token_id: TokenId | None = None,
+    session_id: SessionId | None = None,
     min_generation: int | None = None,
     except_token_id: TokenId | None = None,
     delay: timedelta = timedelta(0),
@@ -113,21 +132,24 @@ async def _insert(
     values = {
         "user_id": user_id,
         "token_id": token_id,
+        "session_id": session_id,
         "min_generation": min_generation,
         "except_token_id": except_token_id,
         "delay": delay,
         "expires_at": expires_at,
     }
-    return _row((await connection.execute(_INSERT, values)).one())
+    return row((await connection.execute(_INSERT, values)).one())
 
 
-def _row(row: Any) -> RevocationRow:
+def row(found: Any) -> RevocationRow:
+    """What a statement that returns ``COLUMNS`` found."""
     return RevocationRow(
-        id=row.id,
-        user_id=row.user_id,
-        expires_at=row.expires_at,
-        token_id=row.token_id,
-        min_generation=row.min_generation,
-        except_token_id=row.except_token_id,
-        effective_at=row.effective_at if row.effective_at > row.created_at else None,
+        id=found.id,
+        user_id=found.user_id,
+        expires_at=found.expires_at,
+        token_id=found.token_id,
+        session_id=found.session_id,
+        min_generation=found.min_generation,
+        except_token_id=found.except_token_id,
+        effective_at=found.effective_at if found.effective_at > found.created_at else None,
     )

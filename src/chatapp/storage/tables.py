@@ -25,6 +25,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -55,13 +56,15 @@ users = Table(
     Column("username_key", Text, nullable=False),
     Column("password", Text, nullable=False),
     Column("display_name", Text, nullable=False, server_default=""),
-    # Tokens of a lower generation are void: raised by a new password and by deletion.
+    # Tokens of a lower generation are void: raised by a new password, by suspension and by deletion.
     Column("token_generation", Integer, nullable=False, server_default="0"),
     _time("created_at"),
     _time("updated_at"),
     _time("last_seen", nullable=True),
     # The account is gone; the row stays because its messages do.
     _time("deleted_at", nullable=True),
+    # An operator has shut the account: no login; members and messages stay as they are.
+    _time("suspended_at", nullable=True),
     postgresql_with={"fillfactor": "85"},
 )
 Index("uq_users_username_key", users.c.username_key, unique=True, postgresql_where=users.c.deleted_at.is_(None))
@@ -161,8 +164,10 @@ revocations = Table(
     metadata,
     _id(),
     Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False),
-    # One token, or (with min_generation) all tokens of the user below a generation, but for one.
+    # One token, all tokens of a session (both: either), or (with min_generation) all of the user below a generation,
+    # but for one token.
     Column("token_id", Text, nullable=True),
+    Column("session_id", BigInteger, nullable=True),
     Column("min_generation", Integer, nullable=True),
     Column("except_token_id", Text, nullable=True),
     _time("effective_at"),
@@ -171,6 +176,54 @@ revocations = Table(
 )
 Index("ix_revocations_created_at", revocations.c.created_at)
 Index("ix_revocations_expires_at", revocations.c.expires_at)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    # One login (or registration) and the tokens that were renewed from it. Gone when it ended or expired.
+    _id(),
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False),
+    # Where the login came from; bounded by the application.
+    Column("address", Text, nullable=False, server_default=""),
+    Column("user_agent", Text, nullable=False, server_default=""),
+    _time("created_at"),
+    # Brought up to date every minute at most.
+    _time("last_seen"),
+    # When its youngest token expires.
+    _time("expires_at"),
+    postgresql_with={"fillfactor": "80"},
+)
+Index("ix_sessions_user", sessions.c.user_id, sessions.c.id)
+Index("ix_sessions_expires_at", sessions.c.expires_at)
+
+spent_tickets = Table(
+    "spent_tickets",
+    metadata,
+    # Tickets carry what they are good for; only that one was used is kept, for longer than it could be used again.
+    Column("ticket_id", Text, primary_key=True),
+    _time("spent_at"),
+)
+Index("ix_spent_tickets_spent_at", spent_tickets.c.spent_at)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    # What admins and operators did, written with the act. No foreign keys: it outlives what it speaks of.
+    _id(),
+    _time("at"),
+    Column("actor_kind", Text, nullable=False),
+    # Of a user; an operator has a name only.
+    Column("actor_id", BigInteger, nullable=True),
+    Column("actor_name", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    # Such as "chat:7".
+    Column("target", Text, nullable=False),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("request_id", Text, nullable=False, server_default=""),
+    CheckConstraint("actor_kind IN ('user', 'operator', 'replica')", name="actor_kind"),
+)
+Index("ix_audit_log_target", audit_log.c.target, audit_log.c.id)
+Index("ix_audit_log_actor", audit_log.c.actor_id, audit_log.c.id)
 
 epochs = Table(
     "epochs",

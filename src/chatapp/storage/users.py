@@ -11,10 +11,11 @@ from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chatapp.errors import UsernameTaken
-from chatapp.protocol.ids import UserId
+from chatapp.protocol.ids import SessionId, UserId
 from chatapp.protocol.text import name_key
 from chatapp.protocol.views import Profile
 from chatapp.storage.engine import Database, constraint_of
+from chatapp.storage.sessions import Origin
 
 _PROFILE = "id, username, display_name, created_at, last_seen"
 
@@ -24,8 +25,22 @@ _INSERT = text(
     VALUES (:username, :username_key, :password, :display_name) RETURNING {_PROFILE}
     """  # noqa: S608
 )
+# The first session comes with the account: in one round trip, and not one without the other.
+_REGISTER = text(
+    f"""
+    WITH added AS (
+        INSERT INTO users (username, username_key, password, display_name)
+        VALUES (:username, :username_key, :password, :display_name) RETURNING {_PROFILE}
+    ), opened AS (
+        INSERT INTO sessions (user_id, address, user_agent, expires_at)
+        SELECT id, CAST(:address AS text), CAST(:user_agent AS text), CAST(:expires_at AS timestamptz) FROM added
+        RETURNING id
+    )
+    SELECT added.*, opened.id AS session_id FROM added, opened
+    """  # noqa: S608
+)
 _CREDENTIALS = text(
-    f"SELECT {_PROFILE}, password, token_generation FROM users "  # noqa: S608
+    f"SELECT {_PROFILE}, password, token_generation, suspended_at FROM users "  # noqa: S608
     "WHERE username_key = :username_key AND deleted_at IS NULL"
 )
 _GENERATION = text("SELECT token_generation FROM users WHERE id = :id AND deleted_at IS NULL")
@@ -65,6 +80,28 @@ _LIVING = text(
     "SELECT id, username FROM users WHERE id = ANY (CAST(:ids AS bigint[])) AND deleted_at IS NULL "
     "ORDER BY id FOR SHARE"
 )
+_END_TOKENS = text(
+    "UPDATE users SET token_generation = token_generation + 1 WHERE id = :id AND deleted_at IS NULL "
+    "RETURNING token_generation"
+)
+_SUSPEND = text(
+    """
+    UPDATE users SET suspended_at = now(), token_generation = token_generation + 1, updated_at = now()
+    WHERE id = :id AND deleted_at IS NULL AND suspended_at IS NULL RETURNING token_generation
+    """
+)
+_REINSTATE = text(
+    "UPDATE users SET suspended_at = NULL, updated_at = now() "
+    "WHERE id = :id AND deleted_at IS NULL AND suspended_at IS NOT NULL RETURNING id"
+)
+_ACCOUNTS = text(
+    f"""
+    SELECT {_PROFILE}, suspended_at FROM users
+    WHERE deleted_at IS NULL AND (CAST(:id AS bigint) IS NULL OR id = :id)
+        AND (CAST(:username_key AS text) IS NULL OR username_key = :username_key)
+    ORDER BY username_key, id LIMIT :limit OFFSET :offset
+    """  # noqa: S608
+)
 _TOMBSTONE = text(
     """
     UPDATE users SET username = 'deleted user', username_key = 'deleted:' || id, password = '', display_name = '',
@@ -82,30 +119,61 @@ class Credentials(Struct, frozen=True):
     """The hash."""
     generation: int
     """The token generation: a token made with it ends with the next new password."""
+    suspended: bool = False
 
 
-async def insert(database: Database, username: str, password: str, display_name: str) -> Profile:
-    """Add a user. ``password`` is the hash. Raises ``UsernameTaken``, also when two do it at the same moment."""
-    values = {
-        "username": username,
-        "username_key": name_key(username),
-        "password": password,
-        "display_name": display_name,
-    }
-    try:
-        async with database.read() as connection:
-            return _profile((await connection.execute(_INSERT, values)).one())
-    except exc.IntegrityError as violation:
-        if constraint_of(violation) == "uq_users_username_key":
+class Account(Struct, frozen=True):
+    """A user as operators see it."""
+
+    profile: Profile
+    suspended_at: datetime | None
+
+
+class _NameTaken:
+    """Within this block the violation of the name's uniqueness becomes ``UsernameTaken``."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, exc.IntegrityError) and constraint_of(error) == "uq_users_username_key":
             raise UsernameTaken from None
-        raise
+
+
+async def register(
+    database: Database, username: str, password: str, display_name: str, origin: Origin, *, expires_at: datetime
+) -> tuple[Profile, SessionId]:
+    """Add a user and the first session, which lasts until ``expires_at``. ``password`` is the hash.
+
+    Raises ``UsernameTaken``, also when two do it at the same moment.
+    """
+    values = {
+        **_account(username, password, display_name),
+        "address": origin.address,
+        "user_agent": origin.user_agent,
+        "expires_at": expires_at,
+    }
+    with _NameTaken():
+        async with database.read() as connection:
+            row = (await connection.execute(_REGISTER, values)).one()
+    return _profile(row), row.session_id
+
+
+async def insert(connection: AsyncConnection, username: str, password: str, display_name: str) -> Profile:
+    """Add a user. Raises as ``register`` does."""
+    with _NameTaken():
+        return _profile((await connection.execute(_INSERT, _account(username, password, display_name))).one())
 
 
 async def credentials(database: Database, username: str) -> Credentials | None:
     """What is needed to log in under this name, without regard to case."""
     async with database.read() as connection:
         row = (await connection.execute(_CREDENTIALS, {"username_key": name_key(username)})).first()
-    return None if row is None else Credentials(_profile(row), row.password, row.token_generation)
+    return (
+        None
+        if row is None
+        else Credentials(_profile(row), row.password, row.token_generation, row.suspended_at is not None)
+    )
 
 
 async def generation(database: Database, user_id: UserId) -> int | None:
@@ -164,6 +232,40 @@ async def touch_last_seen(database: Database, user_id: UserId) -> datetime | Non
     return seen
 
 
+async def end_tokens(connection: AsyncConnection, user_id: UserId) -> int | None:
+    """Raise the user's token generation: the new one. None without such a user."""
+    raised: int | None = (await connection.execute(_END_TOKENS, {"id": user_id})).scalar()
+    return raised
+
+
+async def suspend(connection: AsyncConnection, user_id: UserId) -> int | None:
+    """Shut the account: the new token generation. None without such a user, and when it is shut already."""
+    raised: int | None = (await connection.execute(_SUSPEND, {"id": user_id})).scalar()
+    return raised
+
+
+async def reinstate(connection: AsyncConnection, user_id: UserId) -> bool:
+    """Open it again. False without such a user, and when it is not shut."""
+    return (await connection.execute(_REINSTATE, {"id": user_id})).first() is not None
+
+
+async def account(database: Database, user_id: UserId) -> Account | None:
+    """One user."""
+    found = await _accounts(database, user_id=user_id, limit=1)
+    return found[0] if found else None
+
+
+async def account_named(database: Database, username: str) -> Account | None:
+    """The user of this name, without regard to case."""
+    found = await _accounts(database, username_key=name_key(username), limit=1)
+    return found[0] if found else None
+
+
+async def accounts(database: Database, *, limit: int, offset: int) -> list[Account]:
+    """Users by name."""
+    return await _accounts(database, limit=limit, offset=offset)
+
+
 async def living(connection: AsyncConnection, user_ids: Iterable[UserId]) -> dict[UserId, str]:
     """The names of those of these users who exist; they cannot be deleted before the transaction ends."""
     rows = (await connection.execute(_LIVING, {"ids": list(user_ids)})).all()
@@ -177,6 +279,29 @@ async def tombstone(connection: AsyncConnection, user_id: UserId) -> int | None:
     """
     raised: int | None = (await connection.execute(_TOMBSTONE, {"id": user_id})).scalar()
     return raised
+
+
+async def _accounts(
+    database: Database,
+    *,
+    limit: int,
+    offset: int = 0,
+    user_id: UserId | None = None,
+    username_key: str | None = None,
+) -> list[Account]:
+    values = {"id": user_id, "username_key": username_key, "limit": limit, "offset": offset}
+    async with database.read() as connection:
+        rows = (await connection.execute(_ACCOUNTS, values)).all()
+    return [Account(_profile(row), row.suspended_at) for row in rows]
+
+
+def _account(username: str, password: str, display_name: str) -> dict[str, str]:
+    return {
+        "username": username,
+        "username_key": name_key(username),
+        "password": password,
+        "display_name": display_name,
+    }
 
 
 def _profile(row: Any) -> Profile:
