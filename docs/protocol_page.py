@@ -20,9 +20,11 @@ _INTRODUCTION = """\
 <!-- Made by docs/generate.py from src/chatapp/protocol: change it there. -->
 
 `GET /ws?token=<token>`, or with `Authorization: Bearer <token>`, or (for browsers) with the subprotocols
-`chatapp.v1, bearer.<token>`, of which `chatapp.v1` is answered. What is refused is answered in HTTP before the upgrade:
-401 without a valid token, 403 for a foreign `Origin`, 429 for what this user or address does too often, 503 for what
-has nothing to do with them (see "Coming back").
+`chatapp.v1, bearer.<token>`, of which `chatapp.v1` is answered. A client that can only put
+something into the address, and wants no token there, takes `/ws?ticket=<ticket>`: `POST /api/v1/auth/ws-ticket` gives
+one, for one socket, within 30 s; the socket ends when the token does that the ticket was bought with. What is refused
+is answered in HTTP before the upgrade: 401 without a valid token or unused ticket, 403 for a foreign `Origin`, 429 for
+what this user or address does too often, 503 for what has nothing to do with them (see "Coming back").
 
 Frames are JSON text, `{"type": …, "payload": {…}}`. A command may carry an `id`; the `ack` or `error` that answers it
 carries the same. Fields that are not known are ignored, in both directions.

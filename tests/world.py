@@ -25,8 +25,8 @@ from chatapp.services.accounts import Accounts
 from chatapp.services.chats import Chats
 from chatapp.services.members import Members
 from chatapp.services.messages import Messages
-from chatapp.services.publisher import Publisher
 from chatapp.services.operators import Operators
+from chatapp.services.publisher import Publisher
 from chatapp.services.revoking import Revoking
 from chatapp.services.sessions import Sessions
 from chatapp.services.tickets import SocketTickets

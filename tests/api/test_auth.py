@@ -94,6 +94,8 @@ async def test_a_token_is_renewed_and_the_old_one_still_works(api: Api, alice: P
 # -- the header -------------------------------------------------------------------------------------------------------
 
 PROTECTED = [
+    ("GET", "/auth/sessions"), ("DELETE", "/auth/sessions"), ("DELETE", "/auth/sessions/1"),
+    ("POST", "/auth/ws-ticket"),
     ("POST", "/auth/logout"), ("POST", "/auth/refresh"), ("GET", "/auth/me"), ("GET", "/users"), ("GET", "/users/1"),
     ("PUT", "/users/1"), ("DELETE", "/users/1"), ("POST", "/users/last-seen"), ("POST", "/chats"), ("GET", "/chats"),
     ("GET", "/chats/1"), ("PUT", "/chats/1"), ("DELETE", "/chats/1"), ("GET", "/chats/1/members"),

@@ -15,6 +15,7 @@ import yaml
 from click.testing import CliRunner, Result
 from sqlalchemy import URL
 
+from chatapp.auth.keys import SigningKey
 from chatapp.cli import main
 from chatapp.config import Settings
 
@@ -41,7 +42,9 @@ class FakeApp(ModuleType):
         self.status = 0
         self.calls: list[tuple[Settings, Path, int, bool]] = []
 
-    def serve(self, settings: Settings, *, start_dir: Path, workers: int, reload: bool) -> int:
+    def serve(
+        self, settings: Settings, *, start_dir: Path, config_path: Path | None, workers: int, reload: bool
+    ) -> int:
         self.calls.append((settings, start_dir, workers, reload))
         return self.status
 
@@ -196,3 +199,11 @@ def test_health_fails_when_nobody_listens() -> None:
     result = run("health", PORT="1")
     assert result.exit_code == 1
     assert result.stdout.startswith("not reachable")
+
+
+def test_every_key_is_a_new_one_that_production_takes() -> None:
+    first, second = (run("key", "generate").stdout.strip() for _ in range(2))
+    assert first != second
+    assert run("config", "check", PASETO_KEY=first, CHATAPP_GENERAL__ENVIRONMENT="production", **BOTH).exit_code == 0
+    told = json.loads(run("key", "generate", "--json").stdout)
+    assert SigningKey(bytes.fromhex(told["key"])).key_id == told["id"]

@@ -8,7 +8,7 @@ from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
 from chatapp.config import Secret, load
-from chatapp.config.environment import read_environ
+from chatapp.config.environment import read_environ, secret_files
 from chatapp.config.given import Given
 from chatapp.config.keys import keys
 from chatapp.config.showing import to_tree
@@ -133,3 +133,14 @@ def test_what_is_shown_of_a_url_is_where_it_leads() -> None:
     )
     assert tree["postgres_db"]["url"] == "postgres://***@db:5432/chat"
     assert tree["redis"]["url"] == "rediss://***@r:1/0"
+
+
+def test_old_keys_may_stand_in_a_file_on_lines_and_the_file_may_be_empty(tmp_path: Path) -> None:
+    file = tmp_path / "old_keys"
+    file.write_text(f"{STRONG_KEY}\n{STRONG_KEY[::-1]}\n")
+    for variable in ("PASETO_OLD_KEYS_FILE", "CHATAPP_AUTH__PASETO_OLD_KEYS_FILE"):
+        environ = {"PASETO_KEY": STRONG_KEY, variable: str(file)}
+        assert len(from_environ(**environ).auth.old_signing_keys()) == 2
+        assert secret_files(environ, "auth") == (file,)
+    file.write_text("\n")
+    assert from_environ(PASETO_KEY=STRONG_KEY, PASETO_OLD_KEYS_FILE=str(file)).auth.old_signing_keys() == ()

@@ -1,4 +1,4 @@
-"""Changing the signing keys while the service runs: read anew on SIGHUP, and when a file that holds them has changed."""
+"""Changing the signing keys while the service runs: on SIGHUP, and when a file that holds them has changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from chatapp.app.replica import Replica
 from chatapp.auth.keys import SigningKey
-from chatapp.config import ConfigError, load
+from chatapp.config import ConfigError, Problem, load
 from chatapp.config.environment import secret_files
 from chatapp.embedded import OwnServicesError, signing_key
 from chatapp.errors import Unavailable
@@ -34,17 +34,21 @@ class KeySource(Struct, frozen=True):
     """Where a process reads its keys: the same file, variables and files of variables as at its start."""
 
     config_path: Path | None
-    start_dir: Path
-    """Where a key was made, when none is configured."""
+    made_in: Path | None
+    """Where a key was made, because none was configured at the start. Else one must be configured ever after."""
 
     def read(self) -> tuple[SigningKey, list[SigningKey]]:
         """The key that signs, and those that are accepted too. Raises ``ConfigError``, ``OwnServicesError``."""
         auth = load(self.config_path, os.environ).auth
-        current = auth.signing_key() or signing_key(self.start_dir)
+        current = auth.signing_key()
+        if current is None:
+            if self.made_in is None:
+                raise ConfigError([Problem("auth.paseto_key", "expected a key as at the start, found none", "")])
+            current = signing_key(self.made_in)
         return SigningKey(current), [SigningKey(old) for old in auth.old_signing_keys()]
 
     def marks(self, environ: Mapping[str, str]) -> Marks:
-        """Tell one content of the files that variables name from another. (``config.yaml`` is read on SIGHUP only.)"""
+        """What changes with the files that variables name. ``config.yaml`` is not among them: it takes a SIGHUP."""
         return tuple(_mark(path) for path in secret_files(environ, "auth"))
 
 
@@ -92,7 +96,7 @@ class Rotation:
         try:
             current, old = await asyncio.to_thread(self._source.read)
         except (ConfigError, OwnServicesError) as error:
-            _log.error("the keys stay as they are: %s", error)  # noqa: TRY400 (the reason is in the text)
+            _log.error("the keys stay as they are: %s", error)
             return
         keyring = self._replica.keyring
         before = keyring.key_ids

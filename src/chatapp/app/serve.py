@@ -50,7 +50,9 @@ def serve(
         try:
             if settings.has_own_services:
                 settings = stack.enter_context(_with_own_services(settings, start_dir))
-            key = settings.auth.signing_key() or signing_key(start_dir)
+            configured_key = settings.auth.signing_key()
+            key = configured_key or signing_key(start_dir)
+            key_source = KeySource(config_path, start_dir if configured_key is None else None)
             listening = stack.enter_context(_listen(settings))
             uvloop.run(_migrate(settings))
         except (ExtraNotInstalled, OwnServicesError, OSError, Unavailable, SQLAlchemyError) as error:
@@ -61,7 +63,7 @@ def serve(
         port = listening.getsockname()[1]
         host = "127.0.0.1" if settings.general.host in ("0.0.0.0", "::") else settings.general.host  # noqa: S104
         _log.info("chatapp listens on %s://%s:%d", scheme, host, port)
-        work = partial(_work, settings, key, KeySource(config_path, start_dir))
+        work = partial(_work, settings, key, key_source)
         if reload:
             return _reload(work, listening)
         if workers > 1:
