@@ -54,9 +54,9 @@ async def test_suspending_a_user_closes_all_sockets_everywhere(pair: Pair) -> No
     assert (await two.refusal(f"?token={user.token}"))[0] == 401
 
 
-async def test_sockets_close_within_about_a_second_also_with_redis_away(gateway_database: str, protocol: str) -> None:
+async def test_sockets_close_within_about_a_second_also_with_redis_away(gateway_database: str) -> None:
     away = "redis://127.0.0.1:1"
-    async with node(gateway_database, away, protocol) as one, node(gateway_database, away, protocol) as two:
+    async with node(gateway_database, away, "wire") as one, node(gateway_database, away, "wire") as two:
         user = await one.somebody()
         phone, tablet = await again(one, user), await again(one, user)
         sockets = [await two.connect(phone), await two.connect(tablet)]
