@@ -1,0 +1,64 @@
+"""A client for Python programs: REST and sockets, typed, over as many reconnections as it takes.
+
+It knows nothing of the service but ``protocol`` and ``errors``, and needs httpx, msgspec and websockets only. The
+rules of a session are a state machine without I/O (``machine``, with ``following`` and ``outbox``); ``session`` is the
+shell around it. Start with ``Client``.
+"""
+
+from chatapp.client.backoff import Timing
+from chatapp.client.bookmark import Bookmark
+from chatapp.client.client import Client
+from chatapp.client.errors import (
+    BadAnswer,
+    ClientError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    LoggedOut,
+    NotFound,
+    RateLimited,
+    Refused,
+    SessionClosed,
+    Unanswered,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+)
+from chatapp.client.events import (
+    CaughtUp,
+    Connected,
+    NotFollowed,
+    Reconnecting,
+    Resynced,
+    SessionEvent,
+    StartedOver,
+)
+from chatapp.client.session import Session
+
+__all__ = [
+    "BadAnswer",
+    "Bookmark",
+    "CaughtUp",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "Connected",
+    "Forbidden",
+    "Invalid",
+    "LoggedOut",
+    "NotFollowed",
+    "NotFound",
+    "RateLimited",
+    "Reconnecting",
+    "Refused",
+    "Resynced",
+    "Session",
+    "SessionClosed",
+    "SessionEvent",
+    "StartedOver",
+    "Timing",
+    "Unanswered",
+    "Unauthenticated",
+    "Unavailable",
+    "Unreachable",
+]
