@@ -16,6 +16,7 @@ from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import ClientHistory, MembershipChanged
 from tests.chaos.rest import Rest
+from tests.chaos.sdk import SdkClient
 from tests.chaos.sender import Sent
 
 _KEPT = 20
@@ -32,6 +33,8 @@ class Size(Struct, frozen=True):
     """How much happens."""
 
     clients: int = 24
+    sdk_clients: int = 0
+    """So many of them are the product's own client instead of the one that is written for this."""
     chats: int = 10
     chats_per_client: int = 4
     sends_per_s: float = 60.0
@@ -44,7 +47,7 @@ class Crowd:
     """The clients of a run, and their work. The operator is admin of every chat and only adds and removes."""
 
     def __init__(self, cluster: Cluster, size: Size, rng: random.Random) -> None:
-        self.clients: list[Client] = []
+        self.clients: list[Client | SdkClient] = []
         self.membership: list[MembershipChanged] = []
         self.size = size
         self.sent = 0
@@ -82,10 +85,7 @@ class Crowd:
                 self.membership.append(MembershipChanged(chat.id, user_id, True, Seq(-1), Seq(0)))
         for number, (user_id, token) in enumerate(users):
             seed = self._rng.randrange(2**32)
-            live_only = number % _LIVE_ONLY_EVERY == 0
-            name = f"c{number}{' (live)' if live_only else ''}"
-            gateways = self._cluster.gateways
-            client = Client(name, user_id, token, gateways, chats[user_id], seed, live_only=live_only)
+            client = self._client(number, user_id, token, chats[user_id], seed)
             self.clients.append(client)
             self._kept[client.history.client] = deque(maxlen=_KEPT)
             self._running.append(asyncio.create_task(client.run()))
@@ -123,7 +123,7 @@ class Crowd:
         ended = (task for task in (*self._running, *self._writing) if task.done() and not task.cancelled())
         return [error for task in ended if (error := task.exception()) is not None]
 
-    def twin_of(self, client: Client) -> Client:
+    def twin_of(self, client: Client | SdkClient) -> Client:
         """A second device of the same user, that follows nothing; run it."""
         number = next(self._numbers)
         name = f"{client.history.client}-twin-{number}"
@@ -135,7 +135,7 @@ class Crowd:
         """A content that no other message has."""
         return f"{next(self._numbers)} {rng.choice(_FLAVOURS)}"
 
-    async def send(self, client: Client, rng: random.Random) -> None:
+    async def send(self, client: Client | SdkClient, rng: random.Random) -> None:
         """One message into one of the client's chats, to its end."""
         self.sent += 1
         outcome = await client.sender.send(rng.choice(list(client.follower.chats)), self.content(rng))
@@ -147,14 +147,14 @@ class Crowd:
         chat_id = rng.choice([chat_id for client in self.clients for chat_id in client.follower.chats])
         members = [client for client in self.clients if chat_id in client.follower.chats][:8]
 
-        async def pour(client: Client) -> None:
+        async def pour(client: Client | SdkClient) -> None:
             for _ in range(_FLOOD_BYTES // _BIG_BYTES // len(members)):
                 self.sent += 1
                 await client.sender.send(chat_id, f"{next(self._numbers)} {'x' * _BIG_BYTES}")
 
         await asyncio.gather(*(pour(client) for client in members))
 
-    async def change(self, client: Client, rng: random.Random) -> None:
+    async def change(self, client: Client | SdkClient, rng: random.Random) -> None:
         """Edit or delete one of the client's own messages, where it has any."""
         kept = self._kept[client.history.client]
         if not kept:
@@ -182,7 +182,7 @@ class Crowd:
             added = await self._cluster.last_seq(chat_id)
             self.membership.append(MembershipChanged(chat_id, user_id, True, before, added))
 
-    async def _write(self, client: Client, rng: random.Random) -> None:
+    async def _write(self, client: Client | SdkClient, rng: random.Random) -> None:
         pace_s = self.size.clients / self.size.sends_per_s
         while self.sent < self.size.messages_limit:
             with contextlib.suppress(TimeoutError):
@@ -193,6 +193,14 @@ class Crowd:
                 await self.change(client, rng)
             else:
                 await self.send(client, rng)
+
+    def _client(self, number: int, user_id: UserId, token: str, chats: list[ChatId], seed: int) -> Client | SdkClient:
+        gateways = self._cluster.gateways
+        if number >= self.size.clients - self.size.sdk_clients:
+            return SdkClient(f"c{number} (sdk)", user_id, token, gateways, chats, seed)
+        live_only = number % _LIVE_ONLY_EVERY == 0
+        name = f"c{number}{' (live)' if live_only else ''}"
+        return Client(name, user_id, token, gateways, chats, seed, live_only=live_only)
 
     def _who_is_where(self, users: list[UserId]) -> list[list[UserId]]:
         members: list[list[UserId]] = [[] for _ in range(self.size.chats)]

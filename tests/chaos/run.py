@@ -161,6 +161,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="repeat a run (default: a new one, printed)")
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--clients", type=int, default=Size().clients)
+    parser.add_argument("--sdk", type=int, default=0, help="so many of them are chatapp.client")
     parser.add_argument("--chats", type=int, default=Size().chats)
     parser.add_argument(
         "--rate", type=float, default=Size().sends_per_s, help="messages a second, all clients together"
@@ -183,7 +184,7 @@ def main() -> int:
         fault_interval_s=given.interval,
         redis=given.redis,
         only=tuple(given.only or ()),
-        size=Size(clients=given.clients, chats=given.chats, sends_per_s=given.rate),
+        size=Size(clients=given.clients, sdk_clients=given.sdk, chats=given.chats, sends_per_s=given.rate),
         command=given.command,
         logs=given.logs,
     )

@@ -59,7 +59,7 @@ class Chats:
 
     async def rename(self, chat_id: int, name: str) -> Chat:
         """For its admins."""
-        return decoded(await self._rest.ask("PUT", f"/chats/{chat_id}", body=_Name(name)), Chat)
+        return decoded(await self._rest.ask("PUT", f"/chats/{chat_id}", body=_Name(name), safe=False), Chat)
 
     async def delete(self, chat_id: int) -> None:
         """For its creator: with all that is in it."""

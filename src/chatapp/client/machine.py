@@ -217,7 +217,7 @@ class Machine:
         """There is no connection (any more): what to do, and what then."""
         if self._ready_at is not None and (loss.at_once or now - self._ready_at >= self._timing.settled_s):
             self._failures = 0
-        effects: list[Effect] = []
+        effects: list[Effect] = [*self.outbox.closed()]
         if loss.code == CloseCode.TOO_LARGE and (settled := self.outbox.too_large()) is not None:
             effects.append(settled)
         was_ready, self._ready_at = self._ready_at is not None, None

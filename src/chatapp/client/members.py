@@ -34,7 +34,7 @@ class Members:
 
     async def set_admin(self, chat_id: int, user_id: int, is_admin: bool) -> Member:
         """Give or take the role, for admins. Raises ``Conflict`` when nobody would have it."""
-        content = await self._rest.ask("PATCH", f"/chats/{chat_id}/members/{user_id}", body=_Role(is_admin))
+        content = await self._rest.ask("PATCH", f"/chats/{chat_id}/members/{user_id}", body=_Role(is_admin), safe=False)
         return decoded(content, Member)
 
     async def remove(self, chat_id: int, user_id: int) -> None:

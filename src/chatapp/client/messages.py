@@ -59,9 +59,11 @@ class Messages:
                 return
 
     async def edit(self, message_id: int, content: str) -> Message:
-        """For its sender."""
+        """For its sender. Not repeated when its answer is lost: it could undo a later edit."""
         _check(content)
-        return decoded(await self._rest.ask("PUT", f"/messages/{message_id}", body=_Content(content)), Message)
+        return decoded(
+            await self._rest.ask("PUT", f"/messages/{message_id}", body=_Content(content), safe=False), Message
+        )
 
     async def delete(self, message_id: int) -> None:
         """For its sender, and for admins of the group."""

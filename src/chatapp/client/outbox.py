@@ -1,27 +1,35 @@
-"""What was sent and is not answered yet, without I/O: said again until it is, on this connection or the next."""
+"""What was sent and is not answered yet, without I/O: said again until it is, on this connection or the next.
+
+But for edits. They have no nonce, so one that a replica held up could undo a later one: an edit is written once, and
+when its connection ends before the answer, nothing is known.
+"""
 
 from __future__ import annotations
 
+import math
 import random
 
 from msgspec import Struct
 
-from chatapp.client.errors import Refused, kind_of_code
+from chatapp.client.errors import ClientError, Refused, Unanswered, kind_of_code
 from chatapp.protocol.events import AckPayload, ErrorPayload
 
-_RETRYABLE = frozenset({"unavailable", "overloaded", "rate_limited", "internal"})
+_NOT_DONE = frozenset({"overloaded", "rate_limited"})
+_RETRYABLE = _NOT_DONE | {"unavailable", "internal"}
+"""After which the same may succeed; but for those of ``_NOT_DONE``, it may also have been done."""
 
 
 class Settled(Struct, frozen=True):
     """A command has its answer."""
 
     ref: str
-    answer: AckPayload | Refused
+    answer: AckPayload | ClientError
 
 
 class _Pending(Struct):
     frame: bytes
     deletes: bool
+    once: bool
     due: float = 0.0
     attempts: int = 0
 
@@ -37,9 +45,12 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def add(self, ref: str, frame: bytes, *, deletes: bool = False) -> None:
-        """A new command; it is due at once. ``deletes``: not being found at a repetition is success."""
-        self._pending[ref] = _Pending(frame, deletes)
+    def add(self, ref: str, frame: bytes, *, deletes: bool = False, once: bool = False) -> None:
+        """A new command; it is due at once. ``deletes``: not being found at a repetition is success.
+
+        ``once``: it is not said again when it may have been done.
+        """
+        self._pending[ref] = _Pending(frame, deletes, once)
 
     def drop(self, ref: str) -> None:
         """Nobody waits for the answer any more."""
@@ -50,12 +61,19 @@ class Outbox:
         for pending in self._pending.values():
             pending.due = 0.0
 
+    def closed(self) -> list[Settled]:
+        """The connection is gone, and with it the answers to what must not be said again."""
+        refs = [ref for ref, pending in self._pending.items() if pending.once and pending.attempts]
+        for ref in refs:
+            del self._pending[ref]
+        return [Settled(ref, Unanswered("the command")) for ref in refs]
+
     def due(self, now: float) -> list[bytes]:
         """The frames to write now, in order."""
         frames: list[bytes] = []
         for pending in self._pending.values():
             if pending.due <= now:
-                pending.due = now + self._answer_s
+                pending.due = math.inf if pending.once else now + self._answer_s
                 pending.attempts += 1
                 frames.append(pending.frame)
         return frames
@@ -69,7 +87,8 @@ class Outbox:
         pending = self._pending.get(ref)
         if pending is None:
             return None
-        if error.code in _RETRYABLE:
+        if error.code in (_NOT_DONE if pending.once else _RETRYABLE):
+            pending.attempts -= pending.once
             pending.due = now + (error.retry_after or 0.0) + self._rng.uniform(0.1, 1.0)
             return None
         del self._pending[ref]

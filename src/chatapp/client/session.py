@@ -18,7 +18,7 @@ from chatapp.client.backoff import Loss
 from chatapp.client.bookmark import Bookmark, Marking
 from chatapp.client.catching_up import Catching
 from chatapp.client.dialling import AWAY, Dialling, loss_of
-from chatapp.client.errors import Invalid, LoggedOut, Refused, SessionClosed, Unanswered
+from chatapp.client.errors import ClientError, Invalid, LoggedOut, SessionClosed, Unanswered
 from chatapp.client.events import SessionEvent
 from chatapp.client.inbox import Inbox
 from chatapp.client.machine import Drop, Effect, GiveUp, Machine, ReadHistory, Reconnect, Renew, Tell, Write
@@ -153,9 +153,13 @@ class Session:
         return await self._perform(lambda ref: SendMessage(payload, id=ref), within_s, "the message", nonce=nonce)
 
     async def edit(self, message_id: int, content: str, *, within_s: float = _GIVE_UP_S) -> AckPayload:
-        """Replace one's own message's content. Raises as ``send``. Unanswered, it is asked for again."""
+        """Replace one's own message's content. Raises as ``send``.
+
+        It is not said twice, for it could undo a later edit: ``Unanswered`` also when the connection ends before the
+        answer. Look at the message, and decide.
+        """
         payload = EditPayload(message_id, content)
-        return await self._perform(lambda ref: EditMessage(payload, id=ref), within_s, "the edit")
+        return await self._perform(lambda ref: EditMessage(payload, id=ref), within_s, "the edit", once=True)
 
     async def delete(self, message_id: int, *, within_s: float = _GIVE_UP_S) -> AckPayload:
         """Erase a message. Raises as ``send``. Unanswered, it is asked for again."""
@@ -180,6 +184,7 @@ class Session:
         *,
         nonce: str | None = None,
         deletes: bool = False,
+        once: bool = False,
     ) -> AckPayload:
         try:
             async with asyncio.timeout(within_s), self._gate:
@@ -190,7 +195,7 @@ class Session:
                 answer: asyncio.Future[AckPayload] = asyncio.get_running_loop().create_future()
                 self._answers[ref] = answer
                 try:
-                    self._machine.outbox.add(ref, frame, deletes=deletes)
+                    self._machine.outbox.add(ref, frame, deletes=deletes, once=once)
                     self._wanted.set()
                     self._do(self._machine.written(self._clock()))
                     return await answer
@@ -335,11 +340,11 @@ class Session:
             self._dropped = loss
             self._socket.transport.abort()
 
-    def _settle(self, ref: str, answer: AckPayload | Refused) -> None:
+    def _settle(self, ref: str, answer: AckPayload | ClientError) -> None:
         future = self._answers.get(ref)
         if future is None or future.done():
             return
-        if isinstance(answer, Refused):
+        if isinstance(answer, ClientError):
             future.set_exception(answer)
         else:
             future.set_result(answer)

@@ -34,7 +34,7 @@ class Users:
             UNSET if display_name is None else display_name,
             UNSET if password is None else password,
         )
-        return decoded(await self._rest.ask("PUT", f"/users/{user_id}", body=body), Profile)
+        return decoded(await self._rest.ask("PUT", f"/users/{user_id}", body=body, safe=False), Profile)
 
     async def delete(self, user_id: int) -> None:
         """Delete one's own account: the name is free, memberships and tokens end, messages stay."""
