@@ -12,7 +12,7 @@ from chatapp.config.keys import ENV_PREFIX, Key, keys
 from chatapp.config.problems import Problem
 from chatapp.config.yaml_file import split
 
-FOREIGN_PREFIXES = tuple(ENV_PREFIX + word for word in ("TEST_", "BENCH_", "INTERNAL_"))
+FOREIGN_PREFIXES = tuple(ENV_PREFIX + word for word in ("TEST_", "BENCH_", "INTERNAL_", "URL", "USER", "PASSWORD"))
 """Not settings: for tests and benchmarks, and between the service's own processes."""
 
 # What Kubernetes puts into each container for every Service whose name begins with "chatapp".
