@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import secrets
 import time
 from collections.abc import Callable
@@ -14,11 +13,12 @@ import msgspec
 from websockets.asyncio.client import ClientConnection
 
 from chatapp.client.addresses import Addresses
+from chatapp.client.awaiting import GIVE_UP_S, PENDING_LIMIT, Awaiting
 from chatapp.client.backoff import Loss
 from chatapp.client.bookmark import Bookmark, Marking
 from chatapp.client.catching_up import Catching
 from chatapp.client.dialling import AWAY, Dialling, loss_of
-from chatapp.client.errors import ClientError, Invalid, LoggedOut, SessionClosed, Unanswered
+from chatapp.client.errors import Invalid, LoggedOut, SessionClosed
 from chatapp.client.events import SessionEvent
 from chatapp.client.inbox import Inbox
 from chatapp.client.machine import Drop, Effect, GiveUp, Machine, ReadHistory, Reconnect, Renew, Tell, Write
@@ -39,10 +39,7 @@ from chatapp.protocol.events import AckPayload, Ready, ServerEvent
 from chatapp.protocol.ids import ChatId
 from chatapp.protocol.text import is_storable
 
-PENDING_LIMIT = 1000
-"""Commands that wait for their answer; who has one more waits."""
 _FRAMES_LIMIT = 4 * PENDING_LIMIT
-_GIVE_UP_S = 120.0
 
 _decode = msgspec.json.Decoder(ServerEvent).decode
 
@@ -89,9 +86,7 @@ class Session:
         self._inbox = Inbox(events)
         self._tick_s = tick_s
         self._clock = clock
-        self._gate = asyncio.Semaphore(PENDING_LIMIT)
-        self._answers: dict[str, asyncio.Future[AckPayload]] = {}
-        self._numbers = itertools.count(1)
+        self._awaiting = Awaiting(machine.outbox, self._write_now)
         self._frames: asyncio.Queue[bytes] = asyncio.Queue(_FRAMES_LIMIT)
         self._socket: ClientConnection | None = None
         self._dropped: Loss | None = None
@@ -139,7 +134,7 @@ class Session:
         return self._marking.bookmark
 
     async def send(
-        self, chat_id: int, content: str, *, nonce: str | None = None, within_s: float = _GIVE_UP_S
+        self, chat_id: int, content: str, *, nonce: str | None = None, within_s: float = GIVE_UP_S
     ) -> AckPayload:
         """Send a message and wait until it is on disk, across reconnections. The ack has its id and ``seq``.
 
@@ -150,60 +145,35 @@ class Session:
             raise Invalid("validation_failed", "the content has a NUL or a lone surrogate")
         nonce = nonce or secrets.token_urlsafe(15)
         payload = SendPayload(chat_id, content, nonce)
-        return await self._perform(lambda ref: SendMessage(payload, id=ref), within_s, "the message", nonce=nonce)
+        return await self._awaiting.perform(
+            lambda ref: SendMessage(payload, id=ref), within_s, "the message", nonce=nonce
+        )
 
-    async def edit(self, message_id: int, content: str, *, within_s: float = _GIVE_UP_S) -> AckPayload:
+    async def edit(self, message_id: int, content: str, *, within_s: float = GIVE_UP_S) -> AckPayload:
         """Replace one's own message's content. Raises as ``send``.
 
         It is not said twice, for it could undo a later edit: ``Unanswered`` also when the connection ends before the
         answer. Look at the message, and decide.
         """
         payload = EditPayload(message_id, content)
-        return await self._perform(lambda ref: EditMessage(payload, id=ref), within_s, "the edit", once=True)
+        return await self._awaiting.perform(lambda ref: EditMessage(payload, id=ref), within_s, "the edit", once=True)
 
-    async def delete(self, message_id: int, *, within_s: float = _GIVE_UP_S) -> AckPayload:
+    async def delete(self, message_id: int, *, within_s: float = GIVE_UP_S) -> AckPayload:
         """Erase a message. Raises as ``send``. Unanswered, it is asked for again."""
         payload = DeletePayload(message_id)
-        return await self._perform(lambda ref: DeleteMessage(payload, id=ref), within_s, "the deletion", deletes=True)
+        return await self._awaiting.perform(
+            lambda ref: DeleteMessage(payload, id=ref), within_s, "the deletion", deletes=True
+        )
 
-    async def mark_read(self, chat_id: int, seq: int, *, within_s: float = _GIVE_UP_S) -> AckPayload:
+    async def mark_read(self, chat_id: int, seq: int, *, within_s: float = GIVE_UP_S) -> AckPayload:
         """Move one's read mark forward. Raises as ``send``."""
         payload = ReadPayload(chat_id, seq)
-        return await self._perform(lambda ref: MarkRead(payload, id=ref), within_s, "the read mark")
+        return await self._awaiting.perform(lambda ref: MarkRead(payload, id=ref), within_s, "the read mark")
 
     def typing(self, chat_id: int) -> None:
         """Tell the others that one is writing, if there is a connection. The service tells it once in 3 s at most."""
         if self._machine.is_ready and not self._frames.full():
             self._frames.put_nowait(msgspec.json.encode(TypingNow(ChatPayload(chat_id))))
-
-    async def _perform(
-        self,
-        command: Callable[[str], SendMessage | EditMessage | DeleteMessage | MarkRead],
-        within_s: float,
-        what: str,
-        *,
-        nonce: str | None = None,
-        deletes: bool = False,
-        once: bool = False,
-    ) -> AckPayload:
-        try:
-            async with asyncio.timeout(within_s), self._gate:
-                if self._over is not None:
-                    raise self._over
-                ref = f"c{next(self._numbers)}"
-                frame = msgspec.json.encode(command(ref))
-                answer: asyncio.Future[AckPayload] = asyncio.get_running_loop().create_future()
-                self._answers[ref] = answer
-                try:
-                    self._machine.outbox.add(ref, frame, deletes=deletes, once=once)
-                    self._wanted.set()
-                    self._do(self._machine.written(self._clock()))
-                    return await answer
-                finally:
-                    self._machine.outbox.drop(ref)
-                    del self._answers[ref]
-        except TimeoutError:
-            raise Unanswered(what, nonce) from None
 
     # -- connections ----------------------------------------------------------------------------------------------
 
@@ -318,7 +288,7 @@ class Session:
                 case Tell(event):
                     self._inbox.put(event)
                 case Settled(ref, answer):
-                    self._settle(ref, answer)
+                    self._awaiting.settle(ref, answer)
                 case ReadHistory(chat_id):
                     task = asyncio.create_task(self._read_history(chat_id))
                     self._readers.add(task)
@@ -327,6 +297,11 @@ class Session:
                     self._drop(loss)
                 case _:
                     assert_never(effect)
+
+    def _write_now(self) -> None:
+        """A command was added."""
+        self._wanted.set()
+        self._do(self._machine.written(self._clock()))
 
     def _queue(self, frame: bytes) -> None:
         if self._frames.full():
@@ -340,22 +315,11 @@ class Session:
             self._dropped = loss
             self._socket.transport.abort()
 
-    def _settle(self, ref: str, answer: AckPayload | ClientError) -> None:
-        future = self._answers.get(ref)
-        if future is None or future.done():
-            return
-        if isinstance(answer, ClientError):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
-
     def _end(self, over: SessionClosed, *, told: bool = True) -> None:
         if self._over is not None:
             return
         self._over = over
-        for future in self._answers.values():
-            if not future.done():
-                future.set_exception(over)
+        self._awaiting.end(over)
         self._inbox.end(over if told else None)
 
 
