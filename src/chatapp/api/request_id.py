@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import MutableMapping
+from typing import Any
 
 from litestar.types import Scope
 
@@ -13,7 +15,7 @@ _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _KEY = "chatapp_request_id"
 
 
-def request_id(scope: Scope) -> str:
+def request_id(scope: Scope | MutableMapping[str, Any]) -> str:
     """The request's id: the client's (or the proxy's), when it is 1 to 64 of ``A-Z a-z 0-9 . _ -``; else a new one."""
     state = scope.setdefault("state", {})
     known = state.get(_KEY)

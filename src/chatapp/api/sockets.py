@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
+from chatapp.api.request_id import HEADER, request_id
 from chatapp.auth.principal import Principal
 from chatapp.auth.tickets import Ticket
 from chatapp.errors import InvalidToken, RateLimited, Unavailable
@@ -23,6 +25,9 @@ from chatapp.gateway.wire import TAKE_OVER, Cork
 from chatapp.protocol.codes import CloseCode
 from chatapp.protocol.ids import MAX_INT64, ChatId, Seq
 from chatapp.services.tickets import SocketTickets
+from chatapp.tracing.work import doing
+
+_log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -39,6 +44,7 @@ class Refusal(Exception):
     def __init__(self, status: int, error: str, code: str, retry_after_s: int | None = None) -> None:
         super().__init__(error)
         self.status = status
+        self.code = code
         self.body = json.dumps({"error": error, "code": code}).encode()
         self.retry_after_s = retry_after_s
 
@@ -89,6 +95,10 @@ class Sockets:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one handshake, and under a server without ``TAKE_OVER`` serve the connection to its end."""
+        with doing({"request_id": request_id(scope)}):
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             handshake = self._examine(scope)
             if handshake.ticket is not None:
@@ -209,6 +219,7 @@ class Sockets:
             await transport.readable()
             message = await receive()
             if message["type"] == "websocket.disconnect":
+                transport.closed_with = transport.closed_with or message.get("code")
                 return
             text = message.get("text")
             if text is None:
@@ -260,10 +271,12 @@ def _is_number(text: str) -> bool:
 async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
     """Answer in HTTP, or close where the server cannot (then the client sees a 403)."""
     await receive()
+    _log.info("handshake refused", extra={"status": refusal.status, "code": refusal.code})
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008})
         return
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    headers.append((HEADER.lower().encode(), request_id(scope).encode()))
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from chatapp.app.limits import rate_limiter
 from chatapp.app.metrics import ReplicaCollector, registry
+from chatapp.app.tracing import tracer_of
 from chatapp.auth.keys import Keyring, SigningKey
 from chatapp.auth.passwords import Passwords
 from chatapp.auth.principal import Principal
@@ -43,6 +44,7 @@ from chatapp.storage import epochs, probe
 from chatapp.storage.engine import Database, PoolSettings
 from chatapp.storage.standby import WATCH_S, Standby
 from chatapp.storage.writer import MessageWriter
+from chatapp.tracing.port import Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -64,8 +66,10 @@ class Replica:
         bus: AnyRedisBus,
         epoch: str,
         standby: Standby | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.settings = settings
+        self.tracer = tracer
         limits, delivery, auth = settings.limits, settings.delivery, settings.auth
         clock = asyncio.get_running_loop().time
         lifetime_s = auth.token_expiration * 3600
@@ -84,8 +88,8 @@ class Replica:
         self.rate_limiter: RateLimiter | None = rate_limiter(settings)
 
         heard = self._heard = EchoBus(bus)
-        publisher = Publisher(heard)
-        self.writer = MessageWriter(database, lambda stored: announce(publisher, stored))
+        publisher = Publisher(heard, tracer)
+        self.writer = MessageWriter(database, lambda stored: announce(publisher, stored), tracer=tracer)
         self.revoking = Revoking(database, self.revocations, publisher)
         self.sessions = Sessions(database, self.revoking, token_lifetime_s=lifetime_s, per_user=auth.sessions_per_user)
         self.socket_tickets = SocketTickets(database, Tickets(self.keyring), self.revoking)
@@ -95,7 +99,7 @@ class Replica:
         self.members = Members(database, publisher)
         self.messages = Messages(database, self.writer, publisher, limits.content_bytes, standby)
 
-        self.hub = Hub(heard, clock)
+        self.hub = Hub(heard, clock, tracer)
         self.following = Following(
             self.hub,
             database,
@@ -124,7 +128,7 @@ class Replica:
         self.gateway = Gateway(
             self.hub,
             self.starting,
-            Commands(self.messages, self.chats, Signals(publisher), self.following),
+            Commands(self.messages, self.chats, Signals(publisher), self.following, tracer),
             self.revocations,
             clock,
             GatewayLimits(limits.connections, limits.connections_per_user, limits.connecting),
@@ -189,6 +193,8 @@ class Replica:
             await self.database.close()
             if self.standby is not None:
                 await self.standby.close()
+            if self.tracer is not None:
+                await self.tracer.close()
 
     async def drain(self) -> None:
         """Be not ready, store and ack what the writer holds, and send everybody elsewhere."""
@@ -261,8 +267,11 @@ class Replica:
             self.gateway.start_over()
 
 
-async def build(settings: Settings, key: bytes) -> Replica:
-    """A replica over the configured PostgreSQL and Redis. Raises ``Unavailable`` when PostgreSQL is."""
+async def build(settings: Settings, key: bytes, tracer: Tracer | None = None) -> Replica:
+    """A replica over the configured PostgreSQL and Redis. Raises ``Unavailable`` when PostgreSQL is.
+
+    It closes the tracer at its end; without one, there is one by the settings.
+    """
     database = _database(settings.postgres_db)
     standby = None
     if (reading := settings.postgres_db.for_reading()) is not None:
@@ -271,7 +280,7 @@ async def build(settings: Settings, key: bytes) -> Replica:
     redis = settings.redis
     bus = open_bus(redis.mode, redis.connection_url(), nodes=redis.addresses(), sentinel_master=redis.sentinel_master)
     epoch = await epochs.recognise(database)
-    return Replica(settings, key, database, bus, epoch, standby)
+    return Replica(settings, key, database, bus, epoch, standby, tracer or tracer_of(settings))
 
 
 def _database(postgres: PostgresSettings, patience_ms: int | None = None) -> Database:

@@ -26,10 +26,12 @@ from chatapp.app import logs
 from chatapp.app.replica import build
 from chatapp.app.rotation import KeySource, Rotation, forward
 from chatapp.app.server import Application, Server, uvicorn_config
+from chatapp.app.tracing import check
 from chatapp.config import Secret, Settings
 from chatapp.embedded import ExtraNotInstalled, OwnServices, OwnServicesError, signing_key
 from chatapp.errors import Unavailable
 from chatapp.storage import migrate
+from chatapp.tracing.opening import TracingNotInstalled
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ def serve(
     logs.configure(settings.logger.log_level, settings.logger.format)
     with ExitStack() as stack:
         try:
+            check(settings)
             if settings.has_own_services:
                 settings = stack.enter_context(_with_own_services(settings, start_dir))
             configured_key = settings.auth.signing_key()
@@ -55,7 +58,14 @@ def serve(
             key_source = KeySource(config_path, start_dir if configured_key is None else None)
             listening = stack.enter_context(_listen(settings))
             uvloop.run(_migrate(settings))
-        except (ExtraNotInstalled, OwnServicesError, OSError, Unavailable, SQLAlchemyError) as error:
+        except (
+            ExtraNotInstalled,
+            OwnServicesError,
+            OSError,
+            TracingNotInstalled,
+            Unavailable,
+            SQLAlchemyError,
+        ) as error:
             reason = getattr(error, "orig", None) or error
             print(f"error: the service could not start: {reason}", file=sys.stderr)  # noqa: T201
             return 1

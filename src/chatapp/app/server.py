@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from chatapp.api.access import Access
 from chatapp.api.http import BoundedHttpProtocol
 from chatapp.api.routes import build as build_api
 from chatapp.api.sockets import Sockets
@@ -32,7 +33,7 @@ class Application:
 
     def __init__(self, replica: Replica) -> None:
         limits = replica.settings.limits
-        self._http = build_api(parts_of(replica))
+        self._http = Access(build_api(parts_of(replica)), replica.tracer)
         self._sockets = Sockets(
             replica.gateway,
             replica.authenticate,
@@ -48,7 +49,7 @@ class Application:
         if scope["type"] == "websocket":
             await self._sockets(scope, receive, send)
         else:
-            await self._http(scope, receive, send)  # type: ignore[arg-type]
+            await self._http(scope, receive, send)
 
 
 def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Config:

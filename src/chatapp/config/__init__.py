@@ -13,6 +13,7 @@ from chatapp.config.sections import (
     RateLimitSettings,
 )
 from chatapp.config.settings import Settings
+from chatapp.config.tracing import TracingSettings
 from chatapp.config.values import Rate, Secret
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "RedisSettings",
     "Secret",
     "Settings",
+    "TracingSettings",
     "load",
 ]

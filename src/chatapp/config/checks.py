@@ -13,6 +13,7 @@ from chatapp.config.keys import keys
 from chatapp.config.postgres import parse_url
 from chatapp.config.redis import check_url
 from chatapp.config.settings import Settings
+from chatapp.config.tracing import check_endpoint, parse_headers
 from chatapp.config.values import Secret
 
 
@@ -34,6 +35,8 @@ def wrong_forms(settings: Settings) -> Iterator[Finding]:
     yield from _wrong_url("postgres_db.url", settings.postgres_db.url, parse_url)
     yield from _wrong_url("postgres_db.read_url", settings.postgres_db.read_url, parse_url)
     yield from _wrong_url("redis.url", settings.redis.url, check_url)
+    yield from _wrong_url("tracing.otlp_endpoint", Secret(settings.tracing.otlp_endpoint), check_endpoint)
+    yield from _wrong_url("tracing.otlp_headers", settings.tracing.otlp_headers, parse_headers)
 
 
 def wrong_relations(settings: Settings) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from chatapp.config.sections import (
     LoggerSettings,
     RateLimitSettings,
 )
+from chatapp.config.tracing import TracingSettings
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -27,6 +28,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     limits: LimitsSettings = LimitsSettings()
     delivery: DeliverySettings = DeliverySettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
+    tracing: TracingSettings = TracingSettings()
 
     notices: tuple[str, ...] = ()
     """Sentences for the operator about what was accepted but should be looked at. Not a setting."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import assert_never
 
+from chatapp.errors import ChatAppError
 from chatapp.gateway.connection import Connection
 from chatapp.gateway.following import Following
 from chatapp.protocol.commands import (
@@ -17,19 +19,31 @@ from chatapp.protocol.commands import (
     Resume,
     SendMessage,
     TypingNow,
+    type_of,
 )
 from chatapp.protocol.events import AckPayload
 from chatapp.protocol.ids import ChatId, MessageId, Seq
 from chatapp.services.chats import Chats
 from chatapp.services.messages import Messages
 from chatapp.services.signals import Signals
-from chatapp.storage.writer import Answer
+from chatapp.storage.writer import Answer, Appended
+from chatapp.tracing import spans
+from chatapp.tracing.port import Span, Tracer
+from chatapp.tracing.work import doing
 
 
 class Commands:
     """Stateless; raises ``ChatAppError`` for what is refused."""
 
-    def __init__(self, messages: Messages, chats: Chats, signals: Signals, following: Following) -> None:
+    def __init__(
+        self,
+        messages: Messages,
+        chats: Chats,
+        signals: Signals,
+        following: Following,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._tracer = tracer
         self._messages = messages
         self._chats = chats
         self._signals = signals
@@ -38,10 +52,40 @@ class Commands:
     def submit(self, connection: Connection, command: SendMessage, answer: Answer) -> None:
         """Hand a message to the writer; see ``Messages.submit``."""
         asked = command.payload
-        self._messages.submit(connection.principal, ChatId(asked.chat_id), asked.content, asked.nonce, answer)
+        span = None if self._tracer is None else self._begin(self._tracer, connection, command)
+        if span is not None:
+            answer = partial(_end_and_answer, span, answer)
+        try:
+            self._messages.submit(connection.principal, ChatId(asked.chat_id), asked.content, asked.nonce, answer, span)
+        except ChatAppError as error:
+            if span is not None:
+                span.end(error.code_word)
+            raise
 
     async def perform(self, connection: Connection, command: Command) -> None:
         """Carry out any other command and answer it."""
+        span = None if self._tracer is None else self._begin(self._tracer, connection, command)
+        if span is None:
+            await self._perform(connection, command)
+            return
+        failure: str | None = "cancelled"
+        try:
+            with doing({"trace_id": span.trace_id}, span):
+                await self._perform(connection, command)
+            failure = None
+        except ChatAppError as error:
+            failure = error.code_word
+            raise
+        except Exception:
+            failure = "internal"
+            raise
+        finally:
+            span.end(failure)
+
+    def _begin(self, tracer: Tracer, connection: Connection, command: Command) -> Span | None:
+        return spans.command(tracer, type_of(command), connection.connection_id, connection.user_id)
+
+    async def _perform(self, connection: Connection, command: Command) -> None:
         actor = connection.principal
         match command:
             case JoinChat(asked):
@@ -83,3 +127,8 @@ class Commands:
                 raise AssertionError("answered without waiting")
             case _:
                 assert_never(command)
+
+
+def _end_and_answer(span: Span, answer: Answer, outcome: Appended | ChatAppError) -> None:
+    answer(outcome)
+    span.end(outcome.code_word if isinstance(outcome, ChatAppError) else None)

@@ -14,9 +14,9 @@ from msgspec import UNSET, Struct, UnsetType
 from chatapp.auth.principal import Principal
 from chatapp.errors import ChatAppError
 from chatapp.gateway.session import Close, Do, Pace, Reply, Session, error_event
-from chatapp.gateway.transport import Burst, Transport
+from chatapp.gateway.transport import ABNORMAL, Burst, Transport
 from chatapp.protocol.codes import CloseCode
-from chatapp.protocol.commands import Command, SendMessage
+from chatapp.protocol.commands import Command, SendMessage, type_of
 from chatapp.protocol.events import (
     Ack,
     AckPayload,
@@ -27,6 +27,7 @@ from chatapp.protocol.events import (
     encode_event,
 )
 from chatapp.protocol.ids import ChatId, ConnectionId, Seq, UserId
+from chatapp.tracing.work import doing
 
 if TYPE_CHECKING:
     from chatapp.gateway.commands import Commands
@@ -52,8 +53,10 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_backlog_limit",
+        "_began",
         "_clock",
         "_commands",
+        "_frames",
         "_in_flight",
         "_limits",
         "_on_end",
@@ -98,12 +101,13 @@ class Connection:
         self.left: dict[ChatId, Seq] = {}
         """Chats that only the client's own ``join_chat`` makes it follow (again), with their positions at the time."""
         self.closing = False
-        self.last_heard = clock()
+        self.last_heard = self._began = clock()
         """When anything came from the client, a pong included."""
         self._commands = commands
         self._limits = limits
         self._backlog_limit = limits.backlog_bytes
         self._clock = clock
+        self._frames = 0
         self._session = Session(pace, self.user_id)
         self._queue: deque[Command] | None = None
         self._worker: asyncio.Task[None] | None = None
@@ -128,6 +132,7 @@ class Connection:
             self.transport.pause_reading()
             return
         now = self.last_heard = self._clock()
+        self._frames += 1
         for effect in self._session.receive(text, now):
             match effect:
                 case Do(command):
@@ -147,6 +152,8 @@ class Connection:
         if self._worker is not None:
             self._worker.cancel()
         self._on_end(self)
+        if _log.isEnabledFor(logging.INFO):
+            self._log_end()
 
     @property
     def is_busy(self) -> bool:
@@ -189,6 +196,16 @@ class Connection:
 
     def refuse(self, command: Command, error: ChatAppError, chat_id: ChatId | None = None) -> None:
         """The command failed; ``chat_id`` where it is about several and failed for this one."""
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "command refused",
+                extra={
+                    "connection_id": self.connection_id,
+                    "user_id": self.user_id,
+                    "command": type_of(command),
+                    "code": error.code_word,
+                },
+            )
         self.reply(error_event(error, command.id, chat_id))
 
     def too_slow(self) -> None:
@@ -253,19 +270,34 @@ class Connection:
     async def _work(self) -> None:
         """Carry out what waits, one after the other, and end."""
         try:
-            while self._queue and not self.closing:
-                command = self._queue.popleft()
-                try:
-                    await self._commands.perform(self, command)
-                except ChatAppError as error:
-                    self.refuse(command, error)
-                except Exception as error:  # noqa: BLE001 (a fault of ours must not end the connection)
-                    self._broke(command.id, error)
-                finally:
-                    self._done()
+            with doing({"connection_id": self.connection_id}):
+                while self._queue and not self.closing:
+                    await self._perform(self._queue.popleft())
         finally:
             self._worker = None
             self._queue = None
+
+    async def _perform(self, command: Command) -> None:
+        try:
+            await self._commands.perform(self, command)
+        except ChatAppError as error:
+            self.refuse(command, error)
+        except Exception as error:  # noqa: BLE001 (a fault of ours must not end the connection)
+            self._broke(command.id, error)
+        finally:
+            self._done()
+
+    def _log_end(self) -> None:
+        _log.info(
+            "connection closed",
+            extra={
+                "connection_id": self.connection_id,
+                "user_id": self.user_id,
+                "code": int(self.transport.closed_with or ABNORMAL),
+                "duration_s": round(self._clock() - self._began, 3),
+                "frames": self._frames,
+            },
+        )
 
     def _broke(self, ref: CommandRef | UnsetType, error: BaseException) -> None:
         _log.error("a command failed", exc_info=error, extra={"connection_id": self.connection_id})

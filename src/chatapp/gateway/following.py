@@ -270,7 +270,10 @@ class Following:
         except TooManyRooms:
             connection.left[chat_id] = joined_seq
         except ChatAppError:
-            _log.info("could not follow a new chat at once", extra={"chat_id": chat_id})
+            _log.info(
+                "could not follow a new chat at once",
+                extra={"connection_id": connection.connection_id, "chat_id": chat_id},
+            )
 
     async def close(self) -> None:
         """End what is under way."""

@@ -112,6 +112,9 @@ class Gateway:
         self._count += 1
         heapq.heappush(self._expiries, (principal.expires_at.timestamp(), self._count, connection))
         self._spawn(self._start(connection, resume))
+        _log.debug(
+            "connection opened", extra={"connection_id": connection.connection_id, "user_id": connection.user_id}
+        )
         return connection
 
     async def _start(self, connection: Connection, resume: Mapping[ChatId, Seq]) -> None:

@@ -22,6 +22,8 @@ from chatapp.gateway.transport import Burst
 from chatapp.protocol.envelope import Envelope, Kind, unpack
 from chatapp.protocol.ids import ChatId, Seq, UserId
 from chatapp.protocol.topics import CONTROL, chat_topic, user_topic
+from chatapp.tracing import spans
+from chatapp.tracing.port import Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -61,8 +63,9 @@ class HubStats(Struct):
 class Hub:
     """One for each replica; a ``BusListener``. Everything here runs on the event loop and none of it waits."""
 
-    def __init__(self, bus: Bus, clock: Callable[[], float]) -> None:
+    def __init__(self, bus: Bus, clock: Callable[[], float], tracer: Tracer | None = None) -> None:
         self._bus = bus
+        self._tracer = tracer
         self._clock = clock
         self.rooms: dict[ChatId, LiveRoom] = {}
         self._by_topic: dict[bytes, LiveRoom] = {}
@@ -243,6 +246,13 @@ class Hub:
     def _write(self, live: LiveRoom, batch: Sequence[Envelope], but: UserId | None = None) -> None:
         if not batch:
             return
+        if self._tracer is None:
+            self._hand_over(live, batch, but)
+            return
+        with spans.deliver(self._tracer, batch, len(live.audience)):
+            self._hand_over(live, batch, but)
+
+    def _hand_over(self, live: LiveRoom, batch: Sequence[Envelope], but: UserId | None) -> None:
         audience = live.audience
         if audience.replaying:
             for replay in audience.replaying.values():

@@ -9,6 +9,11 @@ from typing import Protocol
 
 from chatapp.protocol.codes import CloseCode
 
+NO_STATUS = 1005
+"""The client's close frame gave no code (RFC 6455 section 7.4.1)."""
+ABNORMAL = 1006
+"""The socket ended without a close frame."""
+
 
 class Burst:
     """Frames that leave together, encoded once however many connections they go to. Immutable."""
@@ -65,6 +70,10 @@ class Transport(Protocol):
     def abort(self) -> None:
         """End the socket at once; what was not taken is dropped."""
 
+    @property
+    def closed_with(self) -> int | None:
+        """The code of the first close frame, whoever sent it; None while there was none."""
+
     def pause_reading(self) -> None:
         """Take no more frames from the client for now."""
 
@@ -97,6 +106,8 @@ class AsgiTransport:
         self._reading = asyncio.Event()
         self._reading.set()
         self._closing: tuple[int, str] | None = None
+        self.closed_with: int | None = None
+        """See ``Transport``."""
         self.ended = asyncio.Event()
 
     def write(self, burst: Burst, at_once: bool = False) -> int:
@@ -128,6 +139,7 @@ class AsgiTransport:
         """Write what is queued, then close."""
         if self._closing is None:
             self._closing = (code, reason)
+            self.closed_with = self.closed_with or code
             self._wake.set()
 
     @property

@@ -30,7 +30,7 @@ from chatapp.gateway.frames import (
     close_frame,
     pong_frame,
 )
-from chatapp.gateway.transport import Burst
+from chatapp.gateway.transport import NO_STATUS, Burst
 from chatapp.protocol.codes import CloseCode
 
 TAKE_OVER = "chatapp.take_over"
@@ -90,6 +90,8 @@ class WireProtocol(WebSocketsSansIOProtocol):
         self._reader: FrameReader | None = None
         self._drained: asyncio.Event | None = None
         self._closing = False
+        self.closed_with: int | None = None
+        """See ``Transport``."""
         self._ender: asyncio.TimerHandle | None = None
         self._cork: Cork | None = None
         self._corked: bytes | None = None
@@ -282,6 +284,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
         if not self._closing:
             self.uncork()
             self._closing = True
+            self.closed_with = event.code or NO_STATUS
             self.transport.write(close_frame(event.code or CloseCode.NORMAL, ""))
         self._finish()
 
@@ -290,6 +293,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
             return
         self.uncork()
         self._closing = True
+        self.closed_with = code
         if not self.transport.is_closing():
             self.transport.write(close_frame(code, reason))
             # A reader that was paused must go on, or the client's answer would never be seen.

@@ -203,6 +203,11 @@ def reference(text: bytes) -> CommandRef | UnsetType:
     return ref if isinstance(ref, int) and not isinstance(ref, bool) and abs(ref) <= 2**53 else UNSET
 
 
+def type_of(command: Command) -> str:
+    """The word on the wire, such as ``join_chat``."""
+    return str(command.__struct_config__.tag)
+
+
 def is_known_type(text: bytes) -> bool:
     """Whether the frame's ``type`` names a command, so that the fault is in the rest."""
     try:

@@ -5,6 +5,9 @@ envelopes of one commit for one topic, one after the other, in their order.
 
 Layout of one envelope, big-endian: kind (1 byte), chat id (8), position (8), subject (8), length of the body (4), body.
 The body is the frames' JSON texts, separated by line breaks (JSON text that we encode holds none).
+
+The trace of an envelope that is traced stands in a record of its own before it, with the same header and the kind
+``_TRACE``, which is no ``Kind``: replicas that do not know it skip it, as every kind of a newer version.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from chatapp.protocol.ids import ChatId, Seq, UserId
 
 _HEADER = struct.Struct(">BQQQI")
 _NOBODY = UserId(0)
+_TRACE = 128
+_TRACE_BYTES = 64
+"""A longer trace is not taken."""
 
 
 class Kind(IntEnum):
@@ -45,6 +51,8 @@ class Envelope(Struct, frozen=True):
     position: Seq
     frames: tuple[bytes, ...]
     subject: UserId = _NOBODY
+    trace: bytes = b""
+    """The trace that it belongs to, where it is traced and sampled: opaque, and never shown to clients."""
 
     @property
     def has_position(self) -> bool:
@@ -57,6 +65,9 @@ def pack(envelopes: Iterable[Envelope]) -> bytes:
     parts: list[bytes] = []
     for envelope in envelopes:
         body = b"\n".join(envelope.frames)
+        if envelope.trace:
+            parts.append(_HEADER.pack(_TRACE, envelope.chat_id, envelope.position, 0, len(envelope.trace)))
+            parts.append(envelope.trace)
         parts.append(_HEADER.pack(envelope.kind, envelope.chat_id, envelope.position, envelope.subject, len(body)))
         parts.append(body)
     return b"".join(parts)
@@ -69,6 +80,7 @@ def unpack(payload: bytes) -> Iterator[Envelope]:
     to stop a replica.
     """
     offset, end = 0, len(payload)
+    trace = b""
     while offset < end:
         if end - offset < _HEADER.size:
             raise Malformed("an envelope ends within its header")
@@ -81,5 +93,7 @@ def unpack(payload: bytes) -> Iterator[Envelope]:
         try:
             known = Kind(kind)
         except ValueError:
+            trace = body if kind == _TRACE and length <= _TRACE_BYTES else b""
             continue  # of a newer version: a rollout mixes them
-        yield Envelope(known, ChatId(chat_id), Seq(position), tuple(body.split(b"\n")), UserId(subject))
+        yield Envelope(known, ChatId(chat_id), Seq(position), tuple(body.split(b"\n")), UserId(subject), trace)
+        trace = b""

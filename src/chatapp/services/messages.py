@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from chatapp.auth.principal import Principal
 from chatapp.errors import MessageNotFound, NotAMember
@@ -22,6 +23,7 @@ from chatapp.storage.engine import Database
 from chatapp.storage.rows import MessageRow
 from chatapp.storage.standby import Standby
 from chatapp.storage.writer import Answer, Append, Appended
+from chatapp.tracing.port import Span
 
 if TYPE_CHECKING:
     from chatapp.storage.writer import MessageWriter
@@ -51,14 +53,22 @@ class Messages:
         self._content_bytes = content_bytes
         self._standby = standby
 
-    def submit(self, actor: Principal, chat_id: ChatId, content: str, nonce: str | None, answer: Answer) -> None:
+    def submit(
+        self,
+        actor: Principal,
+        chat_id: ChatId,
+        content: str,
+        nonce: str | None,
+        answer: Answer,
+        span: Span | None = None,
+    ) -> None:
         """Hand a message to the writer; ``answer`` is called once it is on disk, or with the reason why it is not.
 
         Messages of one caller keep the order of the calls. Raises ``ValidationFailed`` or ``Overloaded`` at once; the
         answer may be ``NotAMember``, ``NonceReused`` or ``Unavailable``.
         """
         check_content(content, self._content_bytes)
-        self._writer.submit(actor.user_id, chat_id, content, nonce, answer)
+        self._writer.submit(actor.user_id, chat_id, content, nonce, answer, span)
 
     async def send(self, actor: Principal, chat_id: ChatId, content: str, nonce: str | None = None) -> Sent:
         """As ``submit``, with the whole message as the answer."""
@@ -147,21 +157,21 @@ class Messages:
 
 def announce(publisher: Publisher, stored: Sequence[tuple[Append, Appended]]) -> None:
     """Publish what the writer has just committed: its ``committed`` callback."""
-    publisher.in_chats(
-        [
-            sent(
-                MessageRow(
-                    id=appended.message_id,
-                    chat_id=append.chat_id,
-                    seq=appended.seq,
-                    kind="text",
-                    content=append.content,
-                    created_at=appended.created_at,
-                    updated_at=appended.created_at,
-                    sender_id=append.sender_id,
-                    username=appended.username,
-                )
-            )
-            for append, appended in stored
-        ]
+    publisher.in_chats([_event(append, appended) for append, appended in stored])
+
+
+def _event(append: Append, appended: Appended) -> Envelope:
+    envelope = sent(
+        MessageRow(
+            id=appended.message_id,
+            chat_id=append.chat_id,
+            seq=appended.seq,
+            kind="text",
+            content=append.content,
+            created_at=appended.created_at,
+            updated_at=appended.created_at,
+            sender_id=append.sender_id,
+            username=appended.username,
+        )
     )
+    return envelope if append.span is None else replace(envelope, trace=append.span.context)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from chatapp.bus.port import Bus
 from chatapp.protocol.envelope import Envelope, Kind, pack
 from chatapp.protocol.events import NewChat, encode_event
@@ -13,16 +15,22 @@ from chatapp.protocol.topics import CONTROL, chat_topic, user_topic
 from chatapp.protocol.views import Chat
 from chatapp.services.rendering import sent
 from chatapp.storage.rows import Action, MessageRow
+from chatapp.tracing import spans
+from chatapp.tracing.port import Tracer
+from chatapp.tracing.work import current_span
 
 
 class Publisher:
     """Call it after the commit, in the order of the commits. Never waits, never raises."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, tracer: Tracer | None = None) -> None:
         self._bus = bus
+        self._tracer = tracer
 
     def in_chats(self, envelopes: Iterable[Envelope]) -> None:
         """To everybody who follows the envelopes' chats. Their order is kept within each chat."""
+        if self._tracer is not None:
+            envelopes = [self._traced(self._tracer, envelope) for envelope in envelopes]
         by_chat: defaultdict[int, list[Envelope]] = defaultdict(list)
         for envelope in envelopes:
             by_chat[envelope.chat_id].append(envelope)
@@ -55,3 +63,12 @@ class Publisher:
     def control(self, payload: bytes) -> None:
         """To every replica: an encoded revocation."""
         self._bus.publish(CONTROL, payload)
+
+    def _traced(self, tracer: Tracer, envelope: Envelope) -> Envelope:
+        """As a child of what caused it: its own trace (the send's, of a group), else what this task works for."""
+        parent = envelope.trace or current_span()
+        span = spans.publish(tracer, parent, envelope) if parent else None
+        if span is None:
+            return envelope
+        span.end()  # the hand-over waits for nothing; how long the bus takes is the delivery's to show
+        return replace(envelope, trace=span.context)

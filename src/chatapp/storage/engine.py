@@ -73,6 +73,7 @@ class Database:
             pool_timeout=pool.timeout_s,
             pool_recycle=1800,
             connect_args=args,
+            hide_parameters=True,  # an error's text may be logged; contents and password hashes may not
         )
         event.listen(self.engine.sync_engine, "checkout", self._check_out)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")

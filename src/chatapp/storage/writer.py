@@ -19,6 +19,9 @@ from msgspec import Struct
 from chatapp.errors import ChatAppError, Invalid, NonceReused, NotAMember, Overloaded, Unavailable
 from chatapp.protocol.ids import ChatId, MessageId, Seq, UserId
 from chatapp.storage.engine import Database, is_away
+from chatapp.tracing import spans
+from chatapp.tracing.port import Span, Tracer
+from chatapp.tracing.work import current_span
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ class Append(Struct, eq=False):
     answer: Answer
     settled: bool = False
     """It was answered, and no longer counts as waiting."""
+    span: Span | None = None
+    """What it is sent for, where that is traced and sampled."""
 
 
 class WriterLimits(Struct, frozen=True):
@@ -82,7 +87,15 @@ Committed = Callable[[Sequence[tuple[Append, Appended]]], None]
 class MessageWriter:
     """One for each replica. ``committed`` is told what was newly stored, in order, before anybody is answered."""
 
-    def __init__(self, database: Database, committed: Committed, limits: WriterLimits | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        committed: Committed,
+        limits: WriterLimits | None = None,
+        *,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._tracer = tracer
         self._database = database
         self._line = database.line()
         self._committed = committed
@@ -120,10 +133,19 @@ class MessageWriter:
             else:
                 future.set_exception(outcome)
 
-        self.submit(sender_id, chat_id, content, nonce, answer)
+        span = None if self._tracer is None else current_span()
+        self.submit(sender_id, chat_id, content, nonce, answer, span)
         return future
 
-    def submit(self, sender_id: UserId, chat_id: ChatId, content: str, nonce: str | None, answer: Answer) -> None:
+    def submit(
+        self,
+        sender_id: UserId,
+        chat_id: ChatId,
+        content: str,
+        nonce: str | None,
+        answer: Answer,
+        span: Span | None = None,
+    ) -> None:
         """Hand a message over. ``answer`` is called once: it is on disk, or why not.
 
         Raises ``Overloaded`` at once past the bounds or while closing. The answer may be ``NotAMember``,
@@ -134,7 +156,7 @@ class MessageWriter:
         if self._closing or self._count >= limits.waiting or self._bytes >= limits.waiting_bytes:
             self.stats.refused += 1
             raise Overloaded
-        append = Append(sender_id, chat_id, content, nonce, answer)
+        append = Append(sender_id, chat_id, content, nonce, answer, False, span)
         self._count += 1
         self._bytes += len(content) + _OVERHEAD_BYTES
         self._idle.clear()
@@ -263,22 +285,30 @@ class MessageWriter:
 
     async def _attempt(self, group: list[Append], *, wait: bool) -> list[Append]:
         try:
-            # Groups follow each other on one connection; lanes take theirs from the pool.
-            async with self._database.driver() if wait else self._line.driver() as connection:
-                rows = await connection.fetch(
-                    _STATEMENT,
-                    [a.sender_id for a in group],
-                    [a.chat_id for a in group],
-                    [a.content for a in group],
-                    [a.nonce for a in group],
-                    wait,
-                )
+            if self._tracer is None:
+                rows = await self._fetch(group, wait=wait)
+            else:
+                with spans.commit(self._tracer, [a.span for a in group if a.span is not None], len(group)):
+                    rows = await self._fetch(group, wait=wait)
         except Exception as error:
             if is_away(error):
                 raise Unavailable("the database is temporarily unavailable") from error
             raise
         self.stats.groups += 1
         return self._answer(group, rows)
+
+    async def _fetch(self, group: list[Append], *, wait: bool) -> Sequence[asyncpg.Record]:
+        # Groups follow each other on one connection; lanes take theirs from the pool.
+        async with self._database.driver() if wait else self._line.driver() as connection:
+            rows: Sequence[asyncpg.Record] = await connection.fetch(
+                _STATEMENT,
+                [a.sender_id for a in group],
+                [a.chat_id for a in group],
+                [a.content for a in group],
+                [a.nonce for a in group],
+                wait,
+            )
+            return rows
 
     def _answer(self, group: list[Append], rows: Sequence[asyncpg.Record]) -> list[Append]:
         locked: list[Append] = []
