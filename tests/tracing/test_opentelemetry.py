@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 import sys
 import time
 
@@ -135,6 +136,13 @@ def test_without_the_extra_the_start_says_how_to_get_it(monkeypatch: pytest.Monk
     )
     with pytest.raises(TracingNotInstalled, match=r"pip install 'chatapp\[tracing\]'"):
         open_tracer(options)
+
+
+def test_while_tracing_is_off_neither_tracer_nor_exporter_is_imported() -> None:
+    # redis-py imports a part of OpenTelemetry by itself, where it is installed.
+    ours = ("chatapp.tracing.opentelemetry", "opentelemetry.exporter", "opentelemetry.sdk.trace.export")
+    program = f"import sys, chatapp.app.serve; sys.exit(any(name.startswith({ours}) for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], timeout=30).returncode == 0
 
 
 async def test_a_collector_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
