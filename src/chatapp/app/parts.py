@@ -6,6 +6,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
 from chatapp.api.parts import NoRateLimits, Parts, Probe
+from chatapp.api.web import web_handlers
 from chatapp.app.replica import Replica
 
 
@@ -28,7 +29,7 @@ def parts_of(replica: Replica) -> Parts:
         rate_limits=replica.rate_limiter or NoRateLimits(),
         body_bytes=limits.body_bytes,
         allowed_origins=limits.allowed_origins,
-        handlers=[_sockets_health(replica)],
+        handlers=[_sockets_health(replica), *(web_handlers() if replica.settings.general.web else ())],
     )
 
 
