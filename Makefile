@@ -7,7 +7,7 @@ CONFIG_PATH ?= .
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build test check clean deps lock migration docs docker-up docker-down docker-logs bench chaos
+.PHONY: help run dev build test screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ dev: $(VENV)/run.mark ## The same, started again whenever the code changes
 test: $(VENV)/dev.mark ## Run the tests (ARGS="-k room" for some of them)
 	$(BIN)/python -m pytest -n 2 -m "not alone" --cov=chatapp --cov-report=term:skip-covered $(ARGS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m alone $(ARGS)
+
+screenshots: $(VENV)/dev.mark ## Take the pictures in docs/screenshots anew (needs Chromium)
+	CHATAPP_SCREENSHOTS=$(CURDIR)/docs/screenshots $(BIN)/python -m pytest -q tests/web -k screenshots
 
 check: $(VENV)/dev.mark ## Format, lint, types, layers, generated documents
 	$(BIN)/ruff format --check .

@@ -106,7 +106,5 @@ def _answer(file: File, request: Request[Any, Any, Any]) -> Response[bytes]:
     if known == "*" or file.etag.removeprefix("W/") in (tag.strip().removeprefix("W/") for tag in known.split(",")):
         return Response(b"", status_code=304, headers=headers)
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(
-            file.compressed, headers={**headers, "Content-Encoding": "gzip"}, media_type=file.media_type
-        )
+        return Response(file.compressed, headers={**headers, "Content-Encoding": "gzip"}, media_type=file.media_type)
     return Response(file.content, headers=headers, media_type=file.media_type)
