@@ -58,7 +58,7 @@ async def write_screenshots(
     await ann.reads("Mine runs it twice")
     await ann.say("Then it's settled: five people, one dog.")
     await expect(ann.message("settled").get_by_label("read by")).to_be_visible()
-    await bob.field.press_sequentially("And I bought sandwi")
+    await bob.field.press_sequentially("And I bought sandwi", delay=220)
     await expect(ann.page.locator(".typing.on")).to_be_visible()
     await ann.page.screenshot(path=directory / "desktop.png")
     await bob.page.get_by_role("button", name="Members and settings").click()
@@ -67,7 +67,7 @@ async def write_screenshots(
     pocket = await Person.open(browser, accounts["ann"], two[0], **phone)
     await pocket.enter("Sunday hike")
     await pocket.reads("settled")
-    await bob.field.press_sequentially("ches")
+    await bob.field.press_sequentially("ches, two for each", delay=220)
     await expect(pocket.page.locator(".typing.on")).to_be_visible()
     await pocket.page.screenshot(path=directory / "phone-dark.png")
     for person in (ann, bob, pocket):

@@ -224,9 +224,10 @@ export class Actions {
 
   /** Move the read mark to the end of what is shown, once in a while. */
   read(chat) {
-    clearTimeout(this._reading);
-    if (document.visibilityState !== "visible") return;
-    this._reading = setTimeout(() => {
+    if (document.visibilityState !== "visible" || this._reading === chat.id) return;
+    this._reading = chat.id;
+    setTimeout(() => {
+      if (this._reading === chat.id) this._reading = null;
       const last = chat.timeline.rows.at(-1)?.seq ?? 0;
       if (this.state.openId !== chat.id || !chat.atEnd || document.visibilityState !== "visible") return;
       if (last <= chat.lastRead) return;

@@ -75,6 +75,7 @@ export function listen(client, store, load) {
       chat.unread += 1;
       if (state.openId === chat.id && !chat.atEnd) chat.newBelow += 1;
     }
+    if (watching) load.read(chat);
     if (!mine && state.openId === chat.id) store.state.spoken = `${store.nameOf(row.senderId)}: ${row.content.slice(0, 300)}`;
     store.changed();
   });

@@ -74,6 +74,7 @@ export class Session {
         if (chat && !chat.timeline.loaded) acts.loadNewest(chat);
       },
       names: (userIds) => acts.learnNames(userIds),
+      read: (chat) => acts.read(chat),
       presence: () => acts.forgetPresence(),
       everything: () => acts.loadChats().catch(() => {}),
       isLeaving: (chatId) => acts.isLeaving(chatId),
