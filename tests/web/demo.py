@@ -59,7 +59,6 @@ async def write_screenshots(
     await ann.say("Then it's settled: five people, one dog.")
     await expect(ann.message("settled").get_by_label("read by")).to_be_visible()
     await bob.field.press_sequentially("And I bought sandwi", delay=220)
-    await expect(ann.page.locator(".typing.on")).to_be_visible()
     await ann.page.screenshot(path=directory / "desktop.png")
     await bob.page.get_by_role("button", name="Members and settings").click()
     await bob.page.screenshot(path=directory / "desktop-members.png")

@@ -112,7 +112,7 @@ async def test_hostile_names_and_messages_do_no_harm(two: Two, rest: Rest, peopl
         EMOJI, SCRIPT, BIDI, EMOJI, EMOJI, WORD, ZALGO, "https://user:pass@evil.example/\u202egpj.exe", "the end"
     ]  # fmt: skip
     assert await ann.page.locator(".text script, .text b, img").count() == 0
-    assert await ann.page.title() == "chatapp"
+    await expect(ann.page).to_have_title("chatapp")
     assert await ann.page.evaluate("document.body.scrollWidth <= innerWidth")
     links = await ann.page.locator(".text a").evaluate_all("all => all.map(one => [one.getAttribute('href'), one.rel])")
     assert links == [["https://user:pass@evil.example/", "noopener noreferrer nofollow"]]
@@ -188,7 +188,8 @@ async def test_a_replica_that_is_killed_while_somebody_types_costs_nothing(
     await bob.reads("missed 11")
 
     await asyncio.to_thread(site.begin(port=ann.replica.port).wait_ready)
-    await ann.page.evaluate("dispatchEvent(new Event('online'))")  # else it may wait for half a minute
+    if await ann.bar.get_by_role("button", name="Try now").is_visible():  # else it may wait for half a minute
+        await ann.page.evaluate("dispatchEvent(new Event('online'))")
     await expect(ann.bar).to_contain_text("Missed 12 messages and caught up", timeout=WAIT_MS)
     await bob.reads("half a sentence")
     await expect(ann.message("half a sentence").get_by_role("img", name="stored")).to_be_visible()

@@ -405,7 +405,6 @@ export class ChatClient {
     const socket = new this.#world.WebSocket(address, [SUBPROTOCOL, `bearer.${this.api.token}`]);
     this.#socket = socket;
     this.#resuming = new Set(known.map(([chatId]) => chatId));
-    this.#missed = 0;
     this.#comeBackMs = null;
     this.#tell({ state: "connecting", attempt: this.#attempt, retryAt: null });
     const mine = (act) => (event) => {
@@ -466,7 +465,7 @@ export class ChatClient {
     });
     this.#emit("ready", { ...payload, again });
     this.#flush();
-    if (!this.#resuming.size) this.#emit("caught_up", { missed: 0, again });
+    if (!this.#resuming.size) this.#caughtUp(again);
   }
 
   #resume(rooms) {
@@ -552,7 +551,14 @@ export class ChatClient {
     if (!this.#resuming.delete(chatId) || this.#resuming.size) return;
     if (this.#status.state !== "catching_up") return;
     this.#tell({ state: "connected" });
-    this.#emit("caught_up", { missed: this.#missed, again: true });
+    this.#caughtUp(true);
+  }
+
+  /** Counted over all connections that it took. */
+  #caughtUp(again) {
+    const missed = this.#missed;
+    this.#missed = 0;
+    this.#emit("caught_up", { missed, again });
   }
 
   #forget(chatId) {

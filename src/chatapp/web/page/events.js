@@ -36,6 +36,7 @@ export function listen(client, store, load) {
   client.on("caught_up", ({ missed, again }) => {
     if (!again) return;
     store.log("missed", String(missed));
+    if (missed === 0 && state.caughtUp !== null) return; // what was said a moment ago matters more
     const caughtUp = { missed };
     store.set({ caughtUp, spoken: store.words.caughtUp(missed) });
     setTimeout(() => state.caughtUp === caughtUp && store.set({ caughtUp: null }), CAUGHT_UP_MS);
