@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from msgspec import Struct
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from chatapp.api.authentication import ANONYMOUS
 from chatapp.api.documentation import operation
@@ -90,13 +89,13 @@ class HealthController(Controller):
     "/metrics",
     opt={ANONYMOUS: True},
     tags=["health"],
-    summary="Metrics of this replica",
+    summary="Metrics of this host's replicas",
     media_type="text/plain",
     operation_class=operation(),
 )
 async def metrics(parts: NamedDependency[Parts]) -> Response[bytes]:
     """Prometheus' text format."""
-    return Response(generate_latest(parts.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(await parts.metrics(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 async def _readiness(probes: Mapping[str, Probe], *, draining: bool) -> Readiness:

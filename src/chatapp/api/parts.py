@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry
 
 from chatapp.auth.tokens import Tokens
 from chatapp.limiting.limiter import Kind
@@ -70,7 +69,8 @@ class Parts(Struct, frozen=True, kw_only=True):
     revoking: Revoking
     sessions: Sessions
     socket_tickets: SocketTickets
-    registry: CollectorRegistry
+    metrics: Callable[[], Awaitable[bytes]]
+    """In Prometheus' text format."""
     probes: Mapping[str, Probe]
     draining: Callable[[], bool] = lambda: False
     """Whether this replica is about to stop and wants no new clients."""

@@ -104,6 +104,7 @@ class Sockets:
             if handshake.ticket is not None:
                 await self._spend(handshake.ticket)
         except Refusal as refusal:
+            self._gateway.stats.refused_handshake(refusal.status)
             await _refuse(scope, receive, send, refusal)
             return
         except (RateLimited, Unavailable) as error:

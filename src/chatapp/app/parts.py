@@ -7,10 +7,11 @@ from litestar.handlers import HTTPRouteHandler
 
 from chatapp.api.parts import NoRateLimits, Parts, Probe
 from chatapp.api.web import web_handlers
+from chatapp.app.metrics.page import MetricsPage
 from chatapp.app.replica import Replica
 
 
-def parts_of(replica: Replica) -> Parts:
+def parts_of(replica: Replica, metrics: MetricsPage) -> Parts:
     """What the routes need of this replica."""
     limits = replica.settings.limits
     return Parts(
@@ -23,7 +24,7 @@ def parts_of(replica: Replica) -> Parts:
         revoking=replica.revoking,
         sessions=replica.sessions,
         socket_tickets=replica.socket_tickets,
-        registry=replica.registry,
+        metrics=metrics.text,
         probes={"postgres": Probe(replica.probe_database), "redis": Probe(replica.probe_bus, required=False)},
         draining=lambda: replica.gateway.draining,
         rate_limits=replica.rate_limiter or NoRateLimits(),

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from chatapp.app.limits import rate_limiter
-from chatapp.app.metrics import ReplicaCollector, registry
+from chatapp.app.metrics.http import HttpStats
+from chatapp.app.metrics.lag import LoopLag
 from chatapp.app.tracing import tracer_of
 from chatapp.auth.keys import Keyring, SigningKey
 from chatapp.auth.passwords import Passwords
@@ -144,9 +145,8 @@ class Replica:
         self.revoking.subscribe(self.gateway.revoked)
         self.repair.on_regression = self._went_back
 
-        self.registry = registry(
-            ReplicaCollector(self.hub, self.writer, bus, self.following, self.repair, self.heartbeat, self.passwords)
-        )
+        self.loop_lag = LoopLag()
+        self.http_stats = HttpStats()
         self._tasks: list[asyncio.Task[None]] = []
         self._went_back_task: asyncio.Task[None] | None = None
         self._losses = database.losses
@@ -169,6 +169,7 @@ class Replica:
         self._tasks = [
             loop.create_task(self.repair.run(), name="repair"),
             loop.create_task(self.heartbeat.run(), name="heartbeat"),
+            loop.create_task(self.loop_lag.run(), name="loop lag"),
             loop.create_task(self._every(POLL_S, self._poll), name="revocations"),
             loop.create_task(self._every(PRUNE_S, self._prune), name="prune"),
         ]

@@ -9,6 +9,7 @@ import multiprocessing
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from uvicorn.supervisors import ChangeReload
 
 from chatapp.app import logs
+from chatapp.app.metrics.collector import collect
+from chatapp.app.metrics.page import Crew, MetricsPage
+from chatapp.app.metrics.text import render
 from chatapp.app.replica import build
 from chatapp.app.rotation import KeySource, Rotation, forward
 from chatapp.app.server import Application, Server, uvicorn_config
@@ -77,7 +81,7 @@ def serve(
         if reload:
             return _reload(work, listening)
         if workers > 1:
-            return _supervise(work, listening, workers)
+            return _supervise(work, listening, workers, stack.enter_context(_meeting_place()))
         return work([listening])
 
 
@@ -121,17 +125,26 @@ async def _migrate(settings: Settings) -> None:
             return
 
 
-def _work(settings: Settings, key: bytes, key_source: KeySource, sockets: Sequence[socket.socket] | None = None) -> int:
+def _work(
+    settings: Settings,
+    key: bytes,
+    key_source: KeySource,
+    sockets: Sequence[socket.socket] | None = None,
+    crew: Crew | None = None,
+) -> int:
     """One replica, to its end."""
     logs.configure(settings.logger.log_level, settings.logger.format)
     # A process that was spawned beside others starts with the default handlers: uvicorn sets its own.
-    return uvloop.run(_replica(settings, key, key_source, list(sockets or ())))
+    return uvloop.run(_replica(settings, key, key_source, list(sockets or ()), crew or Crew()))
 
 
-async def _replica(settings: Settings, key: bytes, key_source: KeySource, sockets: list[socket.socket]) -> int:
+async def _replica(
+    settings: Settings, key: bytes, key_source: KeySource, sockets: list[socket.socket], crew: Crew
+) -> int:
     replica = await build(settings, key)
-    async with replica.running(), Rotation(key_source, replica).running():
-        server = Server(uvicorn_config(settings, Application(replica)), replica)
+    metrics = MetricsPage(crew, lambda: render(collect(replica), crew.worker))
+    async with replica.running(), Rotation(key_source, replica).running(), metrics.told_to_siblings():
+        server = Server(uvicorn_config(settings, Application(replica, metrics)), replica)
         _calm_the_collector()
         with server.capture_signals():
             # uvicorn raises the captured signals again at the end of this block, for whoever embeds it.
@@ -166,7 +179,22 @@ def _reloaded(work: partial[int], sockets: list[socket.socket]) -> None:
     work(sockets)
 
 
-def _supervise(work: partial[int], listening: socket.socket, count: int) -> int:
+@contextmanager
+def _meeting_place() -> Iterator[str]:
+    """A directory for the workers' own sockets, which nobody else can enter; empty if none can be made."""
+    base = tempfile.gettempdir()
+    if len(base) > 60:  # a Unix socket's path holds 108 bytes
+        base = "/tmp"  # noqa: S108 (mkdtemp makes the name)
+    with ExitStack() as stack:
+        try:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="chatapp-", dir=base))
+        except OSError as error:
+            _log.warning("each worker tells its own metrics only, for there is no directory to meet in: %s", error)
+            directory = ""
+        yield directory
+
+
+def _supervise(work: partial[int], listening: socket.socket, count: int, meeting_place: str) -> int:
     """Keep ``count`` processes alive until a signal comes; they share the listening socket."""
     stop = threading.Event()
     at_once = threading.Event()
@@ -178,12 +206,12 @@ def _supervise(work: partial[int], listening: socket.socket, count: int) -> int:
         signal.signal(number, on_signal)
     context = multiprocessing.get_context("spawn")
 
-    def spawn() -> SpawnProcess:
-        process = context.Process(target=_worker, args=(work, listening))
+    def spawn(at: int) -> SpawnProcess:
+        process = context.Process(target=_worker, args=(work, listening, Crew(at, count, meeting_place)))
         process.start()
         return process
 
-    processes = [spawn() for _ in range(count)]
+    processes = [spawn(at) for at in range(count)]
     reread = threading.Event()
     signal.signal(signal.SIGHUP, lambda number, frame: reread.set())
     delay_s = 0.5
@@ -198,7 +226,7 @@ def _supervise(work: partial[int], listening: socket.socket, count: int) -> int:
             if stop.wait(delay_s):
                 break
             delay_s = min(delay_s * 2, 10.0)
-            processes[at] = spawn()
+            processes[at] = spawn(at)
         else:
             delay_s = 0.5 if all(process.is_alive() for process in processes) else delay_s
     for process in processes:
@@ -214,5 +242,5 @@ def _supervise(work: partial[int], listening: socket.socket, count: int) -> int:
     return 0
 
 
-def _worker(work: partial[int], listening: socket.socket) -> None:
-    sys.exit(work([listening]))
+def _worker(work: partial[int], listening: socket.socket, crew: Crew) -> None:
+    sys.exit(work([listening], crew))

@@ -16,6 +16,8 @@ from chatapp.api.http import BoundedHttpProtocol
 from chatapp.api.routes import build as build_api
 from chatapp.api.sockets import Sockets
 from chatapp.app.limits import trusted_hosts
+from chatapp.app.metrics.http import CountedHttp
+from chatapp.app.metrics.page import MetricsPage
 from chatapp.app.parts import parts_of
 from chatapp.app.replica import Replica
 from chatapp.config import Settings
@@ -31,9 +33,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Application:
     """ASGI: sockets go to the gateway's door, everything else to Litestar. There is no lifespan: the replica has it."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, metrics: MetricsPage) -> None:
         limits = replica.settings.limits
-        self._http = Access(build_api(parts_of(replica)), replica.tracer)
+        api = build_api(parts_of(replica, metrics))
+        self._http = Access(CountedHttp(api, replica.http_stats), replica.tracer)
         self._sockets = Sockets(
             replica.gateway,
             replica.authenticate,

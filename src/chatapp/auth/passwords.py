@@ -10,16 +10,30 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from time import monotonic
 from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import HashingError, InvalidHashError, VerificationError, VerifyMismatchError
+from msgspec import Struct, field
 
+from chatapp.counting import Histogram
 from chatapp.errors import Malformed, Overloaded, Unavailable
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class PasswordStats(Struct):
+    """Counters since the start, for metrics."""
+
+    refused: int = 0
+    """Callers that were refused because too many waited."""
+    wait_s: Histogram = field(default_factory=Histogram)
+    """From the call to a thread's turn."""
+    hash_s: Histogram = field(default_factory=Histogram)
+    """One computation in its thread."""
 
 
 class Passwords:
@@ -45,6 +59,7 @@ class Passwords:
         self._waiting = 0
         self._running = 0
         self._closed = False
+        self.stats = PasswordStats()
 
     @property
     def waiting(self) -> int:
@@ -93,14 +108,17 @@ class Passwords:
         self._pool.shutdown(wait=False)
 
     async def _in_turn(self, compute: Callable[[], T]) -> T:
+        came = monotonic()
         await self._turn()
+        began = monotonic()
+        self.stats.wait_s.observe(began - came)
         try:
             computation = asyncio.get_running_loop().run_in_executor(self._pool, compute)
         except RuntimeError:  # the system has no thread to give
             self._turns.release()
             raise Unavailable from None
         self._running += 1
-        computation.add_done_callback(self._ended)
+        computation.add_done_callback(lambda _: self._ended(began))
         # Shielded, so that the turn passes on when the thread is free and not when the caller goes.
         return await asyncio.shield(computation)
 
@@ -108,6 +126,7 @@ class Passwords:
         if self._closed:
             raise Unavailable
         if self._turns.locked() and self._waiting >= self._queue:
+            self.stats.refused += 1
             raise Overloaded
         self._waiting += 1
         try:
@@ -118,7 +137,8 @@ class Passwords:
             self._turns.release()
             raise Unavailable
 
-    def _ended(self, _computation: asyncio.Future[T]) -> None:
+    def _ended(self, began: float) -> None:
+        self.stats.hash_s.observe(monotonic() - began)
         self._running -= 1
         self._turns.release()
 

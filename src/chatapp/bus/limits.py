@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
+
+from chatapp.counting import Histogram
 
 
 class RedisBusLimits(Struct, frozen=True, kw_only=True):
@@ -44,3 +46,5 @@ class RedisBusStats(Struct, kw_only=True):
     """How often the subscriber's connection was lost."""
     gaps: int = 0
     """Calls of ``on_gap``."""
+    round_trip_s: Histogram = field(default_factory=Histogram)
+    """Of each heartbeat: out over the publisher, through Redis, in over the subscriber."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from time import monotonic
 
 from chatapp.bus.heartbeat import Heartbeat
 from chatapp.bus.limits import RedisBusLimits, RedisBusStats
@@ -42,9 +43,11 @@ class Line:
     ) -> None:
         self.own_topic = own_topic
         self._limits = limits
+        self._stats = stats
         self._on_trouble = on_trouble
         self._heartbeat = Heartbeat(missed_limit=limits.heartbeats_missed)
         self._last_beat = -1
+        self._beat_left_at: float | None = None
         self.publisher = Publisher(
             publisher_dial, limits, stats, command=verbs.publish, name=name, on_problem=self._trouble
         )
@@ -53,7 +56,7 @@ class Line:
             limits,
             stats,
             own_topic=own_topic,
-            on_own=self._heartbeat.came_back,
+            on_own=self._beat_came_back,
             on_ready=self._send_beat,
             on_lost=self._lost,
             on_refused=self._refused,
@@ -112,7 +115,14 @@ class Line:
     def _send_beat(self) -> None:
         """Unless the last one is still waiting: beats must not fill the outbox while Redis is away."""
         if self.publisher.has_left(self._last_beat):
+            self._beat_left_at = monotonic()
             self._last_beat = self.publisher.publish(self.own_topic, self._heartbeat.next_beat())
+
+    def _beat_came_back(self, payload: bytes) -> None:
+        self._heartbeat.came_back(payload)
+        if self._beat_left_at is not None:
+            self._stats.round_trip_s.observe(monotonic() - self._beat_left_at)
+            self._beat_left_at = None
 
     def _lost(self) -> None:
         self._heartbeat.restart()

@@ -8,6 +8,7 @@ from typing import assert_never
 from chatapp.errors import ChatAppError
 from chatapp.gateway.connection import Connection
 from chatapp.gateway.following import Following
+from chatapp.gateway.stats import GatewayStats
 from chatapp.protocol.commands import (
     Command,
     DeleteMessage,
@@ -33,7 +34,7 @@ from chatapp.tracing.work import doing
 
 
 class Commands:
-    """Stateless; raises ``ChatAppError`` for what is refused."""
+    """Stateless but for what it counts; raises ``ChatAppError`` for what is refused."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Commands:
         self._chats = chats
         self._signals = signals
         self._following = following
+        self.stats = GatewayStats()
 
     def submit(self, connection: Connection, command: SendMessage, answer: Answer) -> None:
         """Hand a message to the writer; see ``Messages.submit``."""

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, assert_never
 
 from msgspec import UNSET, Struct, UnsetType
@@ -16,7 +17,7 @@ from chatapp.errors import ChatAppError
 from chatapp.gateway.session import Close, Do, Pace, Reply, Session, error_event
 from chatapp.gateway.transport import ABNORMAL, Burst, Transport
 from chatapp.protocol.codes import CloseCode
-from chatapp.protocol.commands import Command, SendMessage, type_of
+from chatapp.protocol.commands import Command, Ping, SendMessage, type_of
 from chatapp.protocol.events import (
     Ack,
     AckPayload,
@@ -24,6 +25,7 @@ from chatapp.protocol.events import (
     DirectEvent,
     Error,
     ErrorPayload,
+    Pong,
     encode_event,
 )
 from chatapp.protocol.ids import ChatId, ConnectionId, Seq, UserId
@@ -136,13 +138,22 @@ class Connection:
         for effect in self._session.receive(text, now):
             match effect:
                 case Do(command):
+                    self._commands.stats.commands[type(command)] += 1
                     self._do(command)
                 case Reply(event):
+                    self._count_answer(event)
                     self.reply(event)
                 case Close(code, reason):
                     self.close(code, reason)
                 case _:
                     assert_never(effect)
+
+    def _count_answer(self, event: Pong | Error) -> None:
+        """Of what the session answered by itself."""
+        if isinstance(event, Pong):
+            self._commands.stats.commands[Ping] += 1
+        else:
+            self._commands.stats.answered_error(event.payload.code)
 
     def ended(self) -> None:
         """The transport is gone."""
@@ -206,6 +217,7 @@ class Connection:
                     "code": error.code_word,
                 },
             )
+        self._commands.stats.answered_error(error.code_word)
         self.reply(error_event(error, command.id, chat_id))
 
     def too_slow(self) -> None:
@@ -216,6 +228,7 @@ class Connection:
         """End the connection from here."""
         if not self.closing:
             self.closing = True
+            self._commands.stats.closed_with(code)
             self.transport.close(code, reason)
 
     # -- commands -------------------------------------------------------------------------------------------------
@@ -247,12 +260,12 @@ class Connection:
     def _send_message(self, command: SendMessage) -> None:
         """Sends do not wait for each other: the writer keeps their order."""
         try:
-            self._commands.submit(self, command, partial(self._sent, command))
+            self._commands.submit(self, command, partial(self._sent, command, monotonic()))
         except ChatAppError as error:
             self._done()
             self.refuse(command, error)
 
-    def _sent(self, command: SendMessage, outcome: Appended | ChatAppError) -> None:
+    def _sent(self, command: SendMessage, began: float, outcome: Appended | ChatAppError) -> None:
         self._done()
         if isinstance(outcome, ChatAppError):
             self.refuse(command, outcome)
@@ -266,6 +279,7 @@ class Connection:
             nonce=command.payload.nonce,
         )
         self.ack(command, payload)
+        self._commands.stats.send_to_ack_s.observe(monotonic() - began)
 
     async def _work(self) -> None:
         """Carry out what waits, one after the other, and end."""
@@ -301,4 +315,5 @@ class Connection:
 
     def _broke(self, ref: CommandRef | UnsetType, error: BaseException) -> None:
         _log.error("a command failed", exc_info=error, extra={"connection_id": self.connection_id})
+        self._commands.stats.answered_error("internal")
         self.reply(Error(ErrorPayload("internal", "internal error"), id=ref if ref is not UNSET else UNSET))

@@ -73,6 +73,7 @@ class Gateway:
         self._count = 0
         self._tasks: set[asyncio.Task[None]] = set()
         """One for each connection that waits for its start."""
+        self.stats = commands.stats
         self.draining = False
 
     # -- connections ----------------------------------------------------------------------------------------------
@@ -109,6 +110,7 @@ class Gateway:
             pace=self._pace,
         )
         self._hub.add(connection)
+        self.stats.accepted += 1
         self._count += 1
         heapq.heappush(self._expiries, (principal.expires_at.timestamp(), self._count, connection))
         self._spawn(self._start(connection, resume))

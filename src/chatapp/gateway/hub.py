@@ -17,6 +17,7 @@ from chatapp.bus.port import Bus, Delivery
 from chatapp.errors import Malformed
 from chatapp.gateway.audience import Audience
 from chatapp.gateway.connection import Connection
+from chatapp.gateway.passing import Passing, PostgresClock
 from chatapp.gateway.room import Room
 from chatapp.gateway.transport import Burst
 from chatapp.protocol.envelope import Envelope, Kind, unpack
@@ -57,6 +58,9 @@ class HubStats(Struct):
     malformed: int = 0
     deliveries: int = 0
     gaps: int = 0
+    """That the bus left."""
+    gaps_closed: int = 0
+    """That closed because what was missing came late."""
     slow: int = 0
 
 
@@ -75,6 +79,8 @@ class Hub:
         self._subscribing: set[asyncio.Future[bool]] = set()
         self.connections: set[Connection] = set()
         self.stats = HubStats()
+        self.postgres_clock = PostgresClock()
+        self.passing = Passing(self.postgres_clock)
         self.on_control: Callable[[bytes], None] = lambda payload: None
         """Told what came on the control topic."""
         self.on_missing: Callable[[LiveRoom], None] = lambda room: None
@@ -139,6 +145,7 @@ class Hub:
         """The room's topic is subscribed and its position was read after that."""
         self._deliver(live, live.room.open(position, self._clock()))
         if live.room.has_gap:  # what came before the position was known may have overtaken something
+            self.stats.gaps += 1
             self.on_missing(live)
 
     def filled(self, live: LiveRoom, envelopes: Sequence[Envelope], upto: Seq) -> None:
@@ -202,6 +209,8 @@ class Hub:
             if live.room.has_gap and not had_gap:
                 self.stats.gaps += 1
                 self.on_missing(live)
+            elif had_gap and not live.room.has_gap:
+                self.stats.gaps_closed += 1
             if ready:
                 self._deliver(live, ready)
 
@@ -266,7 +275,9 @@ class Hub:
                 continue
             if not connection.send(burst, at_once):
                 slow.append(connection)
-        self.stats.deliveries += len(audience.live) * len(burst.texts)
+        if audience.live:
+            self.stats.deliveries += len(audience.live) * len(burst.texts)
+            self.passing.handed_over(burst.texts)
         if audience.ahead:  # only now, for who is reached by this goes live
             for connection, heard in audience.catch_up(batch, batch[-1].position):
                 if heard and connection.user_id != but and not connection.send(burst_of(heard)):

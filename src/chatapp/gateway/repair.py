@@ -47,8 +47,12 @@ class RepairStats(Struct):
     filled: int = 0
     """Events that came from PostgreSQL instead of the bus."""
     compares: int = 0
+    closed: int = 0
+    """Gaps that closed because they were read."""
     behind: int = 0
     """Rooms that a comparison found behind."""
+    failed: int = 0
+    """Comparisons that PostgreSQL did not answer."""
 
 
 class Repair:
@@ -107,6 +111,7 @@ class Repair:
                 await self._compare(urgent=urgent)
                 await self._hub.sweep()
             except Unavailable:
+                self.stats.failed += 1
                 _log.warning("positions could not be compared: the database is away")
                 if urgent:
                     self._interrupted.set()
@@ -149,7 +154,10 @@ class Repair:
 
         As with positions, what may be on its way is given its moment, here until the next look.
         """
+        clock = self._hub.postgres_clock
+        asked = clock.host_clock()
         now = await epochs.now(self._database)
+        clock.sample(asked, now, clock.host_clock())
         since = self._looked_at
         self._looked_at = now
         if since is None:
@@ -199,7 +207,9 @@ class Repair:
                         live.chat_id, start=start, after=room.position, upto=target, limit=FILL_CHUNK
                     )
                     self.stats.filled += len(envelopes)
+                    had_gap = room.has_gap
                     self._hub.filled(live, envelopes, upto)
+                    self.stats.closed += had_gap and not room.has_gap
         except ChatAppError:
             _log.warning("a gap could not be read yet", extra={"chat_id": live.chat_id})
         finally:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from chatapp.errors import Unavailable
 from chatapp.storage.faults import constraint_of, is_away, is_lost
 from chatapp.storage.hosts import with_hosts
+from chatapp.storage.pool import CountedPool, PoolStats
 
 __all__ = ["Database", "DriverLine", "PoolSettings", "constraint_of", "driver_of", "is_away"]
 
@@ -68,6 +69,7 @@ class Database:
         self._void = False
         self.engine: AsyncEngine = create_async_engine(
             url,
+            poolclass=CountedPool,
             pool_size=pool.size,
             max_overflow=0,
             pool_timeout=pool.timeout_s,
@@ -76,7 +78,16 @@ class Database:
             hide_parameters=True,  # an error's text may be logged; contents and password hashes may not
         )
         event.listen(self.engine.sync_engine, "checkout", self._check_out)
+        self.pool_stats = PoolStats()
+        self.connections.stats = self.pool_stats
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def connections(self) -> CountedPool:
+        """The pool, to be looked at."""
+        pool = self.engine.pool
+        assert isinstance(pool, CountedPool)
+        return pool
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

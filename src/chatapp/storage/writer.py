@@ -12,10 +12,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
+from time import monotonic
 
 import asyncpg
-from msgspec import Struct
+from msgspec import Struct, field
 
+from chatapp.counting import Histogram, sizes
 from chatapp.errors import ChatAppError, Invalid, NonceReused, NotAMember, Overloaded, Unavailable
 from chatapp.protocol.ids import ChatId, MessageId, Seq, UserId
 from chatapp.storage.engine import Database, is_away
@@ -52,6 +54,8 @@ class Append(Struct, eq=False):
     content: str
     nonce: str | None
     answer: Answer
+    submitted_at: float
+    """Seconds, monotonic."""
     settled: bool = False
     """It was answered, and no longer counts as waiting."""
     span: Span | None = None
@@ -79,6 +83,11 @@ class WriterStats(Struct):
     refused: int = 0
     failed: int = 0
     contended: int = 0
+    group_sizes: Histogram = field(default_factory=sizes)
+    statement_s: Histogram = field(default_factory=Histogram)
+    """A group's statement with its commit, there and back."""
+    send_to_commit_s: Histogram = field(default_factory=Histogram)
+    """Of each message that was newly stored: from ``submit`` to the answer that it is on disk."""
 
 
 Committed = Callable[[Sequence[tuple[Append, Appended]]], None]
@@ -156,7 +165,7 @@ class MessageWriter:
         if self._closing or self._count >= limits.waiting or self._bytes >= limits.waiting_bytes:
             self.stats.refused += 1
             raise Overloaded
-        append = Append(sender_id, chat_id, content, nonce, answer, False, span)
+        append = Append(sender_id, chat_id, content, nonce, answer, monotonic(), False, span)
         self._count += 1
         self._bytes += len(content) + _OVERHEAD_BYTES
         self._idle.clear()
@@ -284,6 +293,7 @@ class MessageWriter:
         return locked
 
     async def _attempt(self, group: list[Append], *, wait: bool) -> list[Append]:
+        began = monotonic()
         try:
             if self._tracer is None:
                 rows = await self._fetch(group, wait=wait)
@@ -294,8 +304,11 @@ class MessageWriter:
             if is_away(error):
                 raise Unavailable("the database is temporarily unavailable") from error
             raise
+        now = monotonic()
         self.stats.groups += 1
-        return self._answer(group, rows)
+        self.stats.group_sizes.observe(len(group))
+        self.stats.statement_s.observe(now - began)
+        return self._answer(group, rows, now)
 
     async def _fetch(self, group: list[Append], *, wait: bool) -> Sequence[asyncpg.Record]:
         # Groups follow each other on one connection; lanes take theirs from the pool.
@@ -310,7 +323,7 @@ class MessageWriter:
             )
             return rows
 
-    def _answer(self, group: list[Append], rows: Sequence[asyncpg.Record]) -> list[Append]:
+    def _answer(self, group: list[Append], rows: Sequence[asyncpg.Record], now: float) -> list[Append]:
         locked: list[Append] = []
         fresh: list[tuple[Append, Appended]] = []
         answers: list[tuple[Append, Appended]] = []
@@ -319,6 +332,7 @@ class MessageWriter:
                 appended = Appended(message_id, seq, created_at, username or "", outcome == _SAME)
                 answers.append((append, appended))
                 if outcome == _STORED:
+                    self.stats.send_to_commit_s.observe(now - append.submitted_at)
                     fresh.append((append, appended))
             elif outcome == _LOCKED:
                 locked.append(append)
