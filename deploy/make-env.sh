@@ -14,6 +14,7 @@ cat >"$draft" <<ENV
 # POSTGRES_PASSWORD the data cannot be reached, and without PASETO_KEY everybody has to log in again.
 PASETO_KEY=$(random_hex 32)
 POSTGRES_PASSWORD=$(random_hex 24)
+GRAFANA_PASSWORD=$(random_hex 16)
 ENV
 # A link fails where a move would replace: of two at once, one wins.
 ln "$draft" .env 2>/dev/null || exit 0

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import click
 import yaml
+from dashboard_page import dashboard
+from metrics_page import metrics_page
 from protocol_page import protocol_page
 
 from chatapp.config.environment import FOREIGN_PREFIXES
@@ -61,6 +63,8 @@ def sample_file() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "deploy/observability/grafana/dashboards/chatapp.json": dashboard,
+    "docs/metrics.md": metrics_page,
     "docs/protocol.md": protocol_page,
     "docs/settings.md": settings_page,
     "config.sample.yaml": sample_file,

@@ -55,7 +55,7 @@ class Passing:
         """Of types that this version does not know, as during a rollout."""
         self.commit_to_delivery_s = Histogram()
         """Of messages: from the time that they were stored with to their being handed to the sockets."""
-        self._text = b""
+        self._text: bytes | None = None
         self._stored_at = 0.0
 
     def handed_over(self, frames: Sequence[bytes]) -> None:
@@ -78,7 +78,7 @@ class Passing:
         if text != self._text:  # messages that were stored together mostly have the same
             try:
                 self._stored_at = datetime.fromisoformat(text.decode("ascii")).timestamp()
-            except ValueError:  # whoever can publish to Redis must not be able to stop a replica
-                return
+            except (ValueError, OverflowError, OSError):
+                return  # whoever can publish to Redis must not be able to stop a replica
             self._text = text
         self.commit_to_delivery_s.observe(max(0.0, self._clock.now() - self._stored_at))
