@@ -43,7 +43,11 @@ def series(text: str) -> Series:
 
 
 def answering(host: ReplicaProcess) -> dict[str, float]:
-    found = series(scrape(host))
+    """Which workers are up; nothing when the one that had taken the connection was killed."""
+    try:
+        found = series(scrape(host))
+    except httpx.TransportError:
+        return {}
     return {worker: found[name, worker] for name, worker in found if name == "chatapp_worker_up"}
 
 
@@ -96,18 +100,18 @@ async def test_a_killed_worker_is_left_out_and_its_place_begins_anew(host: Repli
         workers = [int(pid) for pid in children.read().split() if is_worker(int(pid))]
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
-    seen: list[dict[str, float]] = []
+    dead = ""
 
-    def is_back() -> bool:
-        try:
-            text = scrape(host)
-        except httpx.TransportError:  # the one that was just killed had taken the connection
-            return False
-        seen.append({worker: value for (name, worker), value in series(text).items() if name == "chatapp_worker_up"})
-        return len(seen) > 1 and seen[-1] == {"0": 1, "1": 1} and 0 in seen[0].values()
+    def one_is_missing() -> bool:
+        nonlocal dead
+        dead = next((worker for worker, up in answering(host).items() if not up), "")
+        return dead != ""
 
-    wait_until(is_back, 30.0, host.log)
-    (dead,) = (worker for worker, up in seen[0].items() if not up)
+    def all_are_there() -> bool:
+        return answering(host) == {"0": 1, "1": 1}
+
+    wait_until(one_is_missing, 10.0, host.log)
+    wait_until(all_are_there, 30.0, host.log)
     (other,) = set(WORKERS) - {dead}
     after = series(scrape(host))
     start = "process_start_time_seconds"

@@ -15,7 +15,9 @@ from chatapp.counting import Histogram
 from chatapp.protocol.events import ChatEvent
 
 _BEFORE_TYPE = len(b'{"type":"')
+_MESSAGE = b'{"type":"message","'
 _TIMESTAMP = b'"timestamp":"'
+_TIMESTAMP_BYTES = len("2026-01-31T23:59:59.123456Z")
 _TAIL_BYTES = 200
 """A message's timestamp stands behind its content, within its frame's last so many bytes."""
 _SAMPLES = 20
@@ -59,26 +61,32 @@ class Passing:
         self._stored_at = 0.0
 
     def handed_over(self, frames: Sequence[bytes]) -> None:
-        """These were just written to their followers here."""
+        """These were just written to their followers here. On the hot path: about 1 µs for a message."""
+        now = 0.0
         for frame in frames:
-            kind = frame[_BEFORE_TYPE : frame.find(b'"', _BEFORE_TYPE)]
-            try:
-                self.by_type[kind] += 1
-            except KeyError:
-                self.others += 1
-            if kind == b"message":
-                self._observe_age(frame)
+            if not frame.startswith(_MESSAGE):
+                kind = frame[_BEFORE_TYPE : frame.find(b'"', _BEFORE_TYPE)]
+                if kind in self.by_type:
+                    self.by_type[kind] += 1
+                else:
+                    self.others += 1
+                continue
+            self.by_type[b"message"] += 1
+            begin = frame.rfind(_TIMESTAMP, -_TAIL_BYTES) + len(_TIMESTAMP)
+            text = frame[begin : begin + _TIMESTAMP_BYTES]
+            if text != self._text and not self._read_time(text):
+                continue
+            now = now or self._clock.now()
+            age_s = now - self._stored_at
+            if age_s < 0.0:  # dearer as max()
+                age_s = 0.0
+            self.commit_to_delivery_s.observe(age_s)
 
-    def _observe_age(self, frame: bytes) -> None:
-        at = frame.rfind(_TIMESTAMP, -_TAIL_BYTES)
-        if at < 0:
-            return
-        begin = at + len(_TIMESTAMP)
-        text = frame[begin : frame.find(b'"', begin)]
-        if text != self._text:  # messages that were stored together mostly have the same
-            try:
-                self._stored_at = datetime.fromisoformat(text.decode("ascii")).timestamp()
-            except (ValueError, OverflowError, OSError):
-                return  # whoever can publish to Redis must not be able to stop a replica
-            self._text = text
-        self.commit_to_delivery_s.observe(max(0.0, self._clock.now() - self._stored_at))
+    def _read_time(self, text: bytes) -> bool:
+        """Messages that were stored together have the same, so it is seldom read. Whoever can publish may forge it."""
+        try:
+            self._stored_at = datetime.fromisoformat(text.partition(b'"')[0].decode("ascii")).timestamp()
+        except (ValueError, OverflowError, OSError):
+            return False
+        self._text = text
+        return True
