@@ -38,12 +38,3 @@ class Histogram(Struct):
 def sizes() -> Histogram:
     """Of numbers of things."""
     return Histogram(SIZES)
-
-
-class RateLimitStats(Struct):
-    """What a rate limiter counts."""
-
-    refused: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("login", "register", "send", "command", "connect"), 0)
-    )
-    """How often it said no, by the name of the rate."""

@@ -108,7 +108,9 @@ class Sockets:
             await _refuse(scope, receive, send, refusal)
             return
         except (RateLimited, Unavailable) as error:
-            await _refuse(scope, receive, send, _later(error))
+            later = _later(error)
+            self._gateway.stats.refused_handshake(later.status)
+            await _refuse(scope, receive, send, later)
             return
         await receive()
         accept: dict[str, Any] = {"type": "websocket.accept"}

@@ -72,6 +72,11 @@ class Standby:
         self.stats = StandbyStats()
 
     @property
+    def database(self) -> Database:
+        """The standby's own, to be looked at."""
+        return self._database
+
+    @property
     def behind_s(self) -> float:
         """It has everything that was committed until so many seconds ago; infinite while nothing is known."""
         return self._clock() - self._marks[0][0] if self._answers and self._has_first else float("inf")

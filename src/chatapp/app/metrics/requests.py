@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from chatapp.app.metrics.family import Reading, counter, gauge, histogram
+from chatapp.limiting.allowances import Refusals
 
 if TYPE_CHECKING:
     from chatapp.app.replica import Replica
@@ -32,6 +33,17 @@ RATE_LIMITED = counter(
     "An attack, a client that runs wild, or a limit that is too low.",
     "rate",
 )
+RATE_CLOSED = counter(
+    "rate_limited_sockets_closed",
+    "Sockets that went on all the same and were closed (4429).",
+    "As chatapp_rate_limited_total.",
+)
+RATE_ALONE = counter(
+    "rate_limit_failures",
+    "Questions to Redis about a limit that it did not answer in time: this replica then counts by itself for a moment.",
+    "Redis is away or slow.",
+)
+RATE_TOLD = counter("rate_limit_portions", "Portions of what users did that Redis was told of.")
 HASH_WAITING = gauge(
     "password_hashes_waiting",
     "Logins and registrations that wait for a core to hash on.",
@@ -52,6 +64,9 @@ FAMILIES = (
     DURATION,
     IN_FLIGHT,
     RATE_LIMITED,
+    RATE_CLOSED,
+    RATE_ALONE,
+    RATE_TOLD,
     HASH_WAITING,
     HASH_RUNNING,
     HASH_LIMIT,
@@ -61,13 +76,21 @@ FAMILIES = (
 )
 
 
+_RATES = ("login", "register", "send", "command", "connect")
+
+
 def collect(replica: Replica) -> Iterator[Reading]:
     """Their numbers."""
     http, passwords = replica.http_stats, replica.passwords
     yield REQUESTS.by_all({(route, method, str(status)): n for (route, method, status), n in http.answered.items()})
     yield DURATION.by_all({(route, method): spread for (route, method), spread in http.duration_s.items()})
     yield IN_FLIGHT.of(http.in_flight)
-    yield RATE_LIMITED.by(replica.rate_limit_stats.refused.items())
+    limiter = replica.rate_limiter
+    refusals = Refusals() if limiter is None else limiter.refusals
+    yield RATE_LIMITED.by((rate, getattr(refusals, rate)) for rate in _RATES)
+    yield RATE_CLOSED.of(refusals.sockets_closed)
+    yield RATE_ALONE.of(refusals.shared_failures)
+    yield RATE_TOLD.of(refusals.portions)
     yield HASH_WAITING.of(passwords.waiting)
     yield HASH_RUNNING.of(passwords.running)
     yield HASH_LIMIT.of(replica.settings.auth.argon2_queue)

@@ -21,10 +21,17 @@ ACCEPTED = counter(
 )
 REFUSED = counter(
     "handshakes_refused",
-    "Handshakes that were refused, by HTTP status: 401 a bad token, 403 a foreign origin, 429 too many, 503 draining.",
-    "401: clients with old tokens, or another paseto_key at this replica. 429: raise limits.connections or add "
-    "replicas.",
+    "Handshakes that were refused, by HTTP status: 401 a bad token, 403 a foreign origin, 429 too many or too often, "
+    "503 no room or draining.",
+    "401: clients with old tokens, or another paseto_key at this replica. 503: add replicas.",
     "status",
+)
+SENT_AWAY = counter(
+    "handshakes_sent_away",
+    "Handshakes asked to come back later, and why: overloaded, too many waited for their start; full, "
+    "limits.connections.",
+    "overloaded after a restart is how a rush is spread. full: add replicas.",
+    "why",
 )
 CLOSED = counter(
     "connections_closed",
@@ -65,6 +72,7 @@ FAMILIES = (
     ROOMS,
     ACCEPTED,
     REFUSED,
+    SENT_AWAY,
     CLOSED,
     SLOW,
     BACKLOG,
@@ -85,6 +93,8 @@ def collect(replica: Replica) -> Iterator[Reading]:
     yield ROOMS.of(len(hub.rooms))
     yield ACCEPTED.of(stats.accepted)
     yield REFUSED.by(stats.handshakes_refused.items())
+    admission = replica.gateway.admission
+    yield SENT_AWAY.by([("overloaded", admission.overloaded), ("full", admission.full)])
     yield CLOSED.by((int(code), count) for code, count in stats.closed.items())
     yield SLOW.of(hub.stats.slow)
     yield BACKLOG.of(sum(backlogs))

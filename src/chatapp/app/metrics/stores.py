@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from chatapp.app.metrics.family import Reading, counter, gauge, histogram
+from chatapp.storage.standby import StandbyStats
 
 if TYPE_CHECKING:
     from chatapp.app.replica import Replica
@@ -69,6 +70,24 @@ POOL_WAIT = histogram(
     "As chatapp_postgres_pool_in_use.",
     "pool",
 )
+LOSSES = counter(
+    "postgres_losses",
+    "How often connections were lost, or the server behind them took no writes any more: all are opened anew then.",
+    "Failovers, restarts, or a network that breaks.",
+    "pool",
+)
+STANDBY = counter(
+    "standby_queries",
+    "Questions to the standby, by outcome: answered; behind or failed, and then the primary was asked.",
+    "Mostly behind: the standby is too slow. failed: look at it. Without a standby there are none.",
+    "outcome",
+)
+STANDBY_BEHIND = gauge(
+    "standby_behind_seconds",
+    "The standby has all that was committed until so many seconds ago; +Inf while nothing is known. No series without "
+    "a standby.",
+    "The standby replays slower than the primary writes: its disk, or a long query on it.",
+)
 
 FAMILIES = (
     CONNECTED,
@@ -89,6 +108,9 @@ FAMILIES = (
     POOL_TIMEOUTS,
     POOL_OPENED,
     POOL_WAIT,
+    LOSSES,
+    STANDBY,
+    STANDBY_BEHIND,
 )
 
 
@@ -106,11 +128,16 @@ def collect(replica: Replica) -> Iterator[Reading]:
     yield READS.of(stats.reads)
     yield INTERRUPTIONS.of(stats.interruptions)
     yield ROUND_TRIP.of(stats.round_trip_s)
-    pools = {("primary",): replica.database}
-    yield POOL_SIZE.by_all({name: database.pool.size() for name, database in pools.items()})
-    yield POOL_OPEN.by_all({n: d.pool.checkedout() + d.pool.checkedin() for n, d in pools.items()})
-    yield POOL_USED.by_all({name: database.pool.checkedout() for name, database in pools.items()})
-    yield POOL_WAITING.by_all({name: database.pool_stats.waiting for name, database in pools.items()})
-    yield POOL_TIMEOUTS.by_all({name: database.pool_stats.timeouts for name, database in pools.items()})
-    yield POOL_OPENED.by_all({name: database.pool_stats.opened for name, database in pools.items()})
-    yield POOL_WAIT.by_all({name: database.pool_stats.wait_s for name, database in pools.items()})
+    standby = replica.standby
+    pools = {("primary",): replica.database} | ({} if standby is None else {("standby",): standby.database})
+    yield POOL_SIZE.by_all({name: d.connections.size() for name, d in pools.items()})
+    yield POOL_OPEN.by_all({n: d.connections.checkedout() + d.connections.checkedin() for n, d in pools.items()})
+    yield POOL_USED.by_all({name: d.connections.checkedout() for name, d in pools.items()})
+    yield POOL_WAITING.by_all({name: d.pool_stats.waiting for name, d in pools.items()})
+    yield POOL_TIMEOUTS.by_all({name: d.pool_stats.timeouts for name, d in pools.items()})
+    yield POOL_OPENED.by_all({name: d.pool_stats.opened for name, d in pools.items()})
+    yield POOL_WAIT.by_all({name: d.pool_stats.wait_s for name, d in pools.items()})
+    yield LOSSES.by_all({name: d.losses for name, d in pools.items()})
+    asked = StandbyStats() if standby is None else standby.stats
+    yield STANDBY.by([("answered", asked.answered), ("behind", asked.behind), ("failed", asked.failed)])
+    yield STANDBY_BEHIND.by_all({} if standby is None else {(): standby.behind_s})

@@ -6,6 +6,7 @@ takes one. What it writes is read back by prometheus-client's own parser in the 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -29,7 +30,7 @@ def render(readings: Iterable[Reading], worker: int | None) -> bytes:
             if isinstance(value, Histogram):
                 _add_histogram(lines, family, within, value)
             else:
-                lines.append(f"{family.name}{_braced(within)} {value + 0}\n")  # a bool becomes a number
+                lines.append(f"{family.name}{_braced(within)} {_number(value)}\n")
     return "".join(lines).encode()
 
 
@@ -53,6 +54,10 @@ def _add_histogram(lines: list[str], family: Family, within: str, value: Histogr
     reached += value.counts[-1]
     lines.append(f'{before}"+Inf"}} {reached}\n')
     lines.append(f"{family.name}_count{_braced(within)} {reached}\n{family.name}_sum{_braced(within)} {value.total}\n")
+
+
+def _number(value: float) -> str:
+    return "+Inf" if value == math.inf else str(value + 0)  # a bool becomes a number
 
 
 def _braced(within: str) -> str:
