@@ -11,6 +11,7 @@ import pytest
 from msgspec import Struct
 from opentelemetry.sdk.trace import ReadableSpan
 
+from chatapp.app.metrics.page import Crew, MetricsPage
 from chatapp.app.replica import Replica, build
 from chatapp.app.server import Application
 from chatapp.config import load
@@ -57,7 +58,7 @@ async def served(database_url: str, redis_url: str, tracer: Tracer | None) -> As
         "CHATAPP_AUTH__ARGON2_PARALLELISM": "1",
     }
     replica: Replica = await build(load(None, environment), b"k" * 32, tracer)
-    async with replica.running(), serving(Application(replica), WireProtocol) as (_, port):
+    async with replica.running(), serving(Application(replica, MetricsPage(Crew(), bytes)), WireProtocol) as (_, port):
         yield Node(replica, port)
 
 
