@@ -26,7 +26,7 @@ How to have them collected and shown: [deploy.md](deploy.md#watching-it).
   a second is left out of this answer, and `chatapp_worker_up` says so. One that died is left out until another has
   taken its place, and then counts from zero under the same label, which `rate` and `increase` understand as a restart:
   so sum after `rate`, as in `sum(rate(chatapp_messages_stored_total[1m]))`, and never before. ([Why
-  so](decisions/0006-metrics-of-several-workers.md))
+  so](decisions/0008-metrics-of-several-workers.md))
 - Histograms have the buckets that Prometheus' `histogram_quantile` wants: `…_bucket`, `…_sum` and `…_count`.
 - Durations are taken on the monotonic clock of the replica that reports them, but for
   `chatapp_commit_to_delivery_seconds`, which says itself how.

@@ -35,6 +35,7 @@ _POSTGRES_IMAGE = "postgres:18"
 _VALKEY_IMAGE = "valkey/valkey:9"
 _ENGINE_TIMEOUT_S = 10
 _PULL_TIMEOUT_S = 120.0
+_DROP_ATTEMPTS = 25
 _STATEMENT_TIMEOUT_S = 30.0
 
 
@@ -150,8 +151,19 @@ class Databases:
 
     def drop_all(self) -> None:
         """Drop all that were made here, whoever may still be connected to them."""
+        import asyncpg
+
         while self._made:
-            self._execute(f"DROP DATABASE IF EXISTS {self._made.pop()} WITH (FORCE)")
+            name = self._made.pop()
+            for attempt in range(_DROP_ATTEMPTS):
+                try:
+                    self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+                except asyncpg.InsufficientPrivilegeError:  # an autovacuum worker is in it, for a moment
+                    if attempt == _DROP_ATTEMPTS - 1:
+                        raise
+                    time.sleep(0.2)
+                else:
+                    break
 
     def _execute(self, statement: str) -> None:
         import asyncpg
