@@ -35,7 +35,7 @@ dev: $(VENV)/run.mark ## The same, started again whenever the code changes
 
 test: $(VENV)/dev.mark ## Run the tests (ARGS="-k room" for some of them)
 	$(BIN)/python -m pytest -n 2 -m "not alone" --cov=chatapp --cov-report=term:skip-covered $(ARGS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m alone $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m alone $(ARGS)
 
 screenshots: $(VENV)/dev.mark ## Take the pictures in docs/screenshots anew (needs Chromium)
 	CHATAPP_SCREENSHOTS=$(CURDIR)/docs/screenshots $(BIN)/python -m pytest -q tests/web -k screenshots

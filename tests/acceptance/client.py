@@ -29,6 +29,10 @@ class Account(Struct, frozen=True):
     token: str
 
 
+_RETURNS = 5
+"""How often a busy machine may send a reader away."""
+
+
 class Rest:
     """The REST interface of one replica."""
 
@@ -48,8 +52,13 @@ class Rest:
         return await self._client.request(method, path, headers=headers, **request)
 
     async def do(self, method: str, path: str, account: Account | None = None, **request: Any) -> Any:
-        """A request that must succeed, and its answer."""
+        """A request that must succeed, and its answer. What only reads comes back after a 503, as it is told to."""
         response = await self.ask(method, path, account, **request)
+        for _ in range(_RETURNS if method == "GET" else 0):
+            if response.status_code != 503:
+                break
+            await asyncio.sleep(float(response.headers["Retry-After"]))
+            response = await self.ask(method, path, account, **request)
         assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
         return response.json() if response.content else None
 

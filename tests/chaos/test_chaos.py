@@ -18,7 +18,7 @@ async def test_nothing_acked_is_lost_doubled_or_reordered_whatever_dies(
     redis: RedisMode, seed: int, sdk_clients: int
 ) -> None:
     """``sdk_clients``: so many of the 24 are the product's own client, the others the one that is written for this."""
-    report = await run(Options(seconds=17, seed=seed, redis=redis, size=Size(sdk_clients=sdk_clients)))
+    report = await run(Options(seconds=12, seed=seed, redis=redis, size=Size(sdk_clients=sdk_clients)))
     print(table(report))
     assert report.ok, table(report)
     assert report.acked > 100

@@ -22,6 +22,7 @@ from chatapp.app.replica import Replica, build
 from chatapp.auth.principal import Principal
 from chatapp.config import load
 from chatapp.gateway.wire import WireProtocol
+from chatapp.protocol.codes import CloseCode
 from chatapp.protocol.ids import ChatId, UserId
 from chatapp.storage import migrate
 
@@ -98,10 +99,16 @@ class Node(Struct, frozen=True, eq=False):
             await self.replica.messages.send(sender.principal, chat_id, content)
 
     async def connect(self, user: User, query: str = "") -> Client:
-        """A client that has heard ``ready``."""
-        client = await self.open(f"?token={user.token}{query}")
-        client.ready = await client.expect("ready")
-        return client
+        """A client that has heard ``ready``; sent away by a busy machine (1013), it comes again."""
+        while True:
+            client = await self.open(f"?token={user.token}{query}")
+            try:
+                client.ready = await client.expect("ready")
+            except ConnectionClosed as closed:
+                if closed.rcvd is None or closed.rcvd.code != CloseCode.TRY_AGAIN_LATER:
+                    raise
+            else:
+                return client
 
     async def open(self, query: str = "", path: str = "/ws", **options: Any) -> Client:
         """A client whose handshake was answered. Raises ``InvalidStatus``."""
