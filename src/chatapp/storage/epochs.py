@@ -8,9 +8,11 @@ from sqlalchemy import text
 
 from chatapp.storage.engine import Database
 
-# The first eight digits of a WAL file's name are the timeline.
+# The first eight digits of a WAL file's name are the timeline. The table's number differs when its rows came from a
+# dump, into the same server too.
 _IDENTITY = """
     (SELECT system_identifier FROM pg_control_system())::text || ':' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+    || ':' || 'messages'::regclass::oid
 """
 _EPOCH = text("SELECT epoch FROM epochs")
 _BEGIN = text(
@@ -32,9 +34,9 @@ async def current(database: Database) -> str:
 
 
 async def recognise(database: Database) -> str:
-    """The epoch, after having begun another one if PostgreSQL is another cluster, or on another timeline, than it was.
+    """The epoch, after having begun another one if server, timeline or table are others than they were.
 
-    That is so after a restored backup and after the promotion of a standby, which may have lost commits.
+    That is so after a restored backup or dump, and after the promotion of a standby, which may have lost commits.
     """
     async with database.read() as connection:
         await connection.execute(_BEGIN)
