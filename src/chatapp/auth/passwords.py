@@ -7,6 +7,8 @@ import base64
 import logging
 import os
 import secrets
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LEAST_PRIORITY = 19
+
 
 class PasswordStats(Struct):
     """Counters since the start, for metrics."""
@@ -39,10 +43,11 @@ class PasswordStats(Struct):
 class Passwords:
     """Hashes and verifies, as many at once as there are cores, while a bounded number of others wait their turn.
 
-    Past that bound a call is refused at once with ``Overloaded``. Each computation holds ``memory_kib`` and cannot be
-    interrupted: a caller that is cancelled gives up its place in the queue, but once begun its computation ends in its
-    thread, and counts as running until then. Waiting has no timeout of its own; it lasts at most as long as the
-    computations before it. Belongs to one event loop.
+    Their threads, and the lanes that argon2 starts in them, have the least priority: a flood of logins takes the cores
+    that the event loop leaves. Past the bound a call is refused at once with ``Overloaded``. Each computation holds
+    ``memory_kib`` and cannot be interrupted: a caller that is cancelled gives up its place in the queue, but once begun
+    its computation ends in its thread, and counts as running until then. Waiting has no timeout of its own; it lasts at
+    most as long as the computations before it. Belongs to one event loop.
     """
 
     def __init__(self, time_cost: int = 3, memory_kib: int = 65536, parallelism: int = 4, queue: int = 32) -> None:
@@ -53,7 +58,7 @@ class Passwords:
         self._hasher = PasswordHasher(time_cost, memory_kib, parallelism)
         self._nobodys = _unmatchable(self._hasher)
         self._threads = _cores()
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="argon2")
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="argon2", initializer=_give_way)
         self._turns = asyncio.Semaphore(self._threads)
         self._queue = queue
         self._waiting = 0
@@ -167,6 +172,13 @@ def _unmatchable(hasher: PasswordHasher) -> str:
         base64.b64encode(secrets.token_bytes(n)).rstrip(b"=").decode() for n in (hasher.salt_len, hasher.hash_len)
     )
     return f"$argon2id$v=19$m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}${salt}${digest}"
+
+
+def _give_way() -> None:
+    """The thread that calls this runs when nobody else wants its core. On Linux threads have priorities of their own."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_PRIORITY)
 
 
 def _cores() -> int:

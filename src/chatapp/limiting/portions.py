@@ -109,7 +109,8 @@ class Teller:
         try:
             total = await self._counts.add(key, 2 * kind.allowance.period_s, amount)
         except CountsAway:
-            window.asked = False
+            # Perhaps it was counted, and only the answer is missing: telling it again could count it twice.
+            window.told(period, amount, window.shared + amount)
             return
         self.told += 1
         window.told(period, amount, total)
