@@ -175,7 +175,7 @@ def _unmatchable(hasher: PasswordHasher) -> str:
 
 
 def _give_way() -> None:
-    """The thread that calls this runs when nobody else wants its core. On Linux threads have priorities of their own."""
+    """Run the calling thread only when nobody else wants its core. On Linux each thread has a priority of its own."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_PRIORITY)
