@@ -7,7 +7,7 @@ CONFIG_PATH ?= .
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build test screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos
+.PHONY: help run dev build test screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: $(VENV)/bench.mark ## Measure, and write docs/benchmarks.md: ROUNDS=5, AR
 
 chaos: $(VENV)/dev.mark ## Break things for SECONDS (60) and prove that nothing was lost: make chaos SECONDS=600 SEED=1 REDIS=cluster
 	$(BIN)/python -m tests.chaos.run --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) --redis $(or $(REDIS),single)
+
+soak: $(VENV)/bench.mark ## Load, churn and hostile clients together, and does anything grow: make soak MINUTES=20 (or HOURS=0.5), writes docs/soak.md
+	$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),0) --hours $(or $(HOURS),0) --output docs/soak --page docs/soak.md
 
 docker-up: ## PostgreSQL, Redis, replicas and HAProxy in containers (API=3: how many replicas)
 	@deploy/make-env.sh

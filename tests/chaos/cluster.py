@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,16 @@ _DATABASE = "chatapp"
 
 DEFAULT_COMMAND = (str(Path(sys.executable).with_name("chatapp")), "server", "start")
 
+CHEAP = {
+    "CHATAPP_RATE_LIMITS__ENABLED": "false",
+    # Cheap passwords: the run registers tens of users, and is not about them.
+    "CHATAPP_AUTH__ARGON2_TIME_COST": "1",
+    "CHATAPP_AUTH__ARGON2_MEMORY_KIB": "8192",
+    "CHATAPP_AUTH__ARGON2_PARALLELISM": "1",
+    # Small, so that a receiver which stops reading is found out within a run.
+    "CHATAPP_LIMITS__BACKLOG_BYTES": "65536",
+}
+
 
 class Replica:
     """One process of the service, with a proxy in front of it."""
@@ -40,14 +50,14 @@ class Replica:
         self.number = number
         self.process = process
         self.proxy = FaultProxy(port)
-        self._port = port
+        self.port = port
 
     async def wait_ready(self) -> None:
         """Until it says that it can serve. Raises ``RuntimeError`` with the end of its log."""
         async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
             for _ in range(int(_READY_S / _POLL_S)):
                 with contextlib.suppress(httpx.HTTPError):
-                    if (await client.get(f"http://127.0.0.1:{self._port}/health")).status_code == 200:
+                    if (await client.get(f"http://127.0.0.1:{self.port}/health")).status_code == 200:
                         return
                 if not self.process.running:
                     break
@@ -77,9 +87,17 @@ class Cluster:
     """Everything that runs, as an async context: on leaving, all of it has ended and its files are gone."""
 
     def __init__(
-        self, replicas: int, command: Sequence[str] = DEFAULT_COMMAND, redis_mode: RedisMode = "single"
+        self,
+        replicas: int,
+        command: Sequence[str] = DEFAULT_COMMAND,
+        redis_mode: RedisMode = "single",
+        settings: Mapping[str, str] = CHEAP,
     ) -> None:
-        """``command`` starts a replica that takes PORT, DATABASE_URL, PASETO_KEY and so on from its environment."""
+        """``command`` starts a replica that takes PORT, DATABASE_URL, PASETO_KEY and so on from its environment.
+
+        ``settings``: more of that environment.
+        """
+        self._settings = settings
         self.directory = Path(tempfile.mkdtemp(prefix="chatapp-chaos-"))
         self._postgres_port = free_port()
         self._environment = {name: text for name, text in os.environ.items() if not name.startswith(("PG", "CHATAPP_"))}
@@ -187,13 +205,7 @@ class Cluster:
             "PASETO_KEY": "a key of thirty-two bytes, fixed",
             "CONFIG_PATH": str(self.directory),
             "CHATAPP_GENERAL__HOST": "127.0.0.1",
-            "CHATAPP_RATE_LIMITS__ENABLED": "false",
-            # Cheap passwords: the run registers tens of users, and is not about them.
-            "CHATAPP_AUTH__ARGON2_TIME_COST": "1",
-            "CHATAPP_AUTH__ARGON2_MEMORY_KIB": "8192",
-            "CHATAPP_AUTH__ARGON2_PARALLELISM": "1",
-            # Small, so that a receiver which stops reading is found out within a run.
-            "CHATAPP_LIMITS__BACKLOG_BYTES": "65536",
+            **self._settings,
         }
         process = ServerProcess(f"replica {number}", command, self._log(f"replica-{number}"), environment)
         return Replica(number, process, port)

@@ -32,6 +32,12 @@ class ServerProcess:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def pid(self) -> int:
+        """Of its running process."""
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it; it is for the caller to wait until it answers."""
         assert not self.running

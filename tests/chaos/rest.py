@@ -37,10 +37,12 @@ class RefusedError(Exception):
 class Rest:
     """Calls over any of the gateways (``host:port``). Close it."""
 
-    def __init__(self, gateways: Sequence[str], rng: random.Random) -> None:
+    def __init__(
+        self, gateways: Sequence[str], rng: random.Random, attempt_timeout_s: float = _ATTEMPT_TIMEOUT_S
+    ) -> None:
         self._gateways = gateways
         self._rng = rng
-        self._client = httpx.AsyncClient(trust_env=False, timeout=_ATTEMPT_TIMEOUT_S)
+        self._client = httpx.AsyncClient(trust_env=False, timeout=attempt_timeout_s)
 
     async def close(self) -> None:
         """End its connections."""

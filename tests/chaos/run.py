@@ -76,13 +76,13 @@ async def run(options: Options) -> Report:
 
 async def _run(options: Options, cluster: Cluster, crowd: Crowd, rng: random.Random) -> Report:
     violations: list[Violation] = []
-    await _converge(cluster, crowd, "at the start", violations)
+    await converge(cluster, crowd, "at the start", violations)
     crowd.begin()
     arena = Arena(cluster, crowd, random.Random(rng.randrange(2**32)))
     done, failures = await _break(arena, options)
     healed = time.monotonic()
     await crowd.stop(_ANSWER_PATIENCE_S)
-    await _converge(cluster, crowd, "after the last fault", violations)
+    await converge(cluster, crowd, "after the last fault", violations)
     convergence_s = time.monotonic() - healed
     if convergence_s > _CONVERGENCE_LIMIT_S:
         violations.append(Violation(Fault.STALLED, None, f"converged only after {convergence_s:.2f} s"))
@@ -137,8 +137,8 @@ async def _break(arena: Arena, options: Options) -> tuple[dict[str, int], list[s
     return dict(done), failures
 
 
-async def _converge(cluster: Cluster, crowd: Crowd, when: str, violations: list[Violation]) -> None:
-    """Wait until everybody has everything that is in PostgreSQL."""
+async def converge(cluster: Cluster, crowd: Crowd, when: str, violations: list[Violation]) -> None:
+    """Wait until everybody has everything that is in PostgreSQL; who has not in time is a violation."""
     last_seqs = {}
     for chat_id in {chat_id for client in crowd.clients for chat_id in client.follower.chats}:
         last_seqs[chat_id] = await cluster.last_seq(chat_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Iterator
 from functools import cache
@@ -26,6 +27,11 @@ LAG = histogram(
     "overcommitted.",
 )
 WORST_LAG = gauge("loop_lag_worst_seconds", "The longest of the last 15 to 30 seconds.", "As chatapp_loop_lag_seconds.")
+TASKS = gauge(
+    "tasks",
+    "Tasks of the event loop.",
+    "It goes with connections and requests. One that grows while these do not is a leak.",
+)
 PROCESS = (
     Family(
         "gauge", "process_resident_memory_bytes", "Memory.", "Compare with docs/benchmarks.md: bytes by connection."
@@ -40,7 +46,7 @@ PROCESS = (
 )
 """prometheus-client's own."""
 
-FAMILIES = (BUILD, DRAINING, LAG, WORST_LAG, *PROCESS)
+FAMILIES = (BUILD, DRAINING, LAG, WORST_LAG, TASKS, *PROCESS)
 
 
 def collect(replica: Replica) -> Iterator[Reading]:
@@ -49,6 +55,7 @@ def collect(replica: Replica) -> Iterator[Reading]:
     yield DRAINING.of(replica.gateway.draining)
     yield LAG.of(replica.loop_lag.late_s)
     yield WORST_LAG.of(replica.loop_lag.worst_s)
+    yield TASKS.of(len(asyncio.all_tasks()))
     found = {s.name: s.value for m in ProcessCollector(registry=CollectorRegistry()).collect() for s in m.samples}
     for family in PROCESS:
         if family.name in found:  # on Linux

@@ -1,0 +1,1 @@
+"""Hours of load, churn and hostile clients together, and whether anything grows."""
