@@ -107,11 +107,15 @@ async def upgraded(prey: Prey, buffer_bytes: int = 0, account: Account | None = 
 async def slow_reader(prey: Prey) -> None:
     """One who never reads, in a chat that is filled at full speed."""
     async with upgraded(prey, _SMALL_BUFFER_BYTES, prey.friend), rest(prey.port) as client:
-        for _ in range(150):
-            body = {"chat_id": prey.chat_id, "content": "x" * 16000}
-            answer = await client.post("/messages", json=body, headers=prey.account.headers)
-            prey.statuses[str(answer.status_code)] += 1
-            await asyncio.sleep(0.06)
+
+        async def pour() -> None:
+            for _ in range(100):
+                body = {"chat_id": prey.chat_id, "content": "x" * 16000}
+                answer = await client.post("/messages", json=body, headers=prey.account.headers)
+                prey.statuses[str(answer.status_code)] += 1
+
+        # More than the kernel buffers of a loopback connection take (4 MiB) and limits.backlog_bytes together.
+        await asyncio.gather(*(pour() for _ in range(4)))
 
 
 async def ping_flood(prey: Prey) -> None:

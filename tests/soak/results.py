@@ -12,6 +12,7 @@ from tests.soak.sample import Sample
 from tests.soak.verdict import Line, warm_up_s
 
 _START, _END = "<!-- figures -->", "<!-- /figures -->"
+_PLOT = "![Memory, descriptors, tasks, latency over the run](soak/plot.svg)"
 _MIB = 1 << 20
 
 
@@ -46,7 +47,7 @@ def write(results: Results, directory: Path, page: Path | None) -> None:
     if page is not None:
         before, _, rest = page.read_text().partition(_START)
         after = rest.partition(_END)[2]
-        page.write_text(f"{before}{_START}\n\n{table(results)}\n{_END}{after}")
+        page.write_text(f"{before}{_START}\n\n{table(results)}\n{_PLOT}\n\n{_END}{after}")
 
 
 def table(results: Results) -> str:
