@@ -7,7 +7,7 @@ CONFIG_PATH ?= .
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build test screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos soak
+.PHONY: help run demo dev build test screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ $(VENV)/dev.mark: requirements/dev.txt pyproject.toml | $(BIN)/python
 
 run: $(VENV)/run.mark ## Run a replica, with its own PostgreSQL and Valkey if none is configured (PORT=8081 make run: another)
 	@exec $(BIN)/chatapp server start --config $(CONFIG_PATH)
+
+demo: $(VENV)/run.mark ## Show it: two replicas, people, history and a bot; prints two links (ARGS="--ports 9000 9001")
+	@exec $(BIN)/chatapp demo $(ARGS)
 
 dev: $(VENV)/run.mark ## The same, started again whenever the code changes
 	@exec $(BIN)/chatapp server start --config $(CONFIG_PATH) --reload

@@ -10,13 +10,14 @@ import click
 
 from chatapp.cli.chat import chat
 from chatapp.cli.config import config
+from chatapp.cli.demo import demo
 from chatapp.cli.health import health
 from chatapp.cli.key import key
 from chatapp.cli.server import server
 from chatapp.cli.system import system
 from chatapp.cli.tail import tail
 
-_COMMANDS: tuple[click.Command, ...] = (server, system, config, key, health, chat, tail)
+_COMMANDS: tuple[click.Command, ...] = (server, system, config, key, health, chat, tail, demo)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
