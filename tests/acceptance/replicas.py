@@ -99,6 +99,7 @@ class Replicas:
             "PASETO_KEY": KEY,
             "CHATAPP_GENERAL__HOST": "127.0.0.1",
             "CHATAPP_RATE_LIMITS__ENABLED": "false",
+            "CHATAPP_PRESENCE__ENABLED": "false",
             **CHEAP_PASSWORDS,
             **settings,
         }

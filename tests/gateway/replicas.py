@@ -228,7 +228,13 @@ class Client:
 @asynccontextmanager
 async def node(database_url: str, redis_url: str, protocol: str, **settings: object) -> AsyncIterator[Node]:
     """A replica that serves. ``settings``: such as ``delivery__heartbeat_s``."""
-    given = {"auth__argon2_memory_kib": 64, "auth__argon2_time_cost": 1, "auth__argon2_parallelism": 1, **settings}
+    given = {
+        "auth__argon2_memory_kib": 64,
+        "auth__argon2_time_cost": 1,
+        "auth__argon2_parallelism": 1,
+        "presence__enabled": "false",  # it tells what most tests do not expect
+        **settings,
+    }
     environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
     environment.update({f"CHATAPP_{key.upper()}": str(value) for key, value in given.items()})
     replica = await build(load(None, environment), b"k" * 32)

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from chatapp.errors import Malformed
 from chatapp.protocol.commands import (
+    AskPresence,
     Command,
     DeleteMessage,
     EditMessage,
@@ -36,6 +37,7 @@ VALID: list[tuple[str, dict[str, Any], type[Command]]] = [
     ("typing", {"chat_id": 1}, TypingNow),
     ("read", {"chat_id": 1, "seq": 0}, MarkRead),
     ("resume", {"positions": {"1": 0}}, Resume),
+    ("presence", {"user_ids": [1, 2]}, AskPresence),
     ("ping", {}, Ping),
 ]
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from chatapp.app.company import Company
 from chatapp.app.limits import rate_limiter
 from chatapp.app.metrics.http import HttpStats
 from chatapp.app.metrics.lag import LoopLag
@@ -18,8 +19,10 @@ from chatapp.auth.principal import Principal
 from chatapp.auth.revocations import Revocations
 from chatapp.auth.tickets import Tickets
 from chatapp.auth.tokens import Tokens
+from chatapp.bus.client import open_client
 from chatapp.bus.echo import EchoBus
 from chatapp.bus.opening import AnyRedisBus, open_bus
+from chatapp.bus.presence import PresenceStore, RedisPresence
 from chatapp.config import PostgresSettings, Settings
 from chatapp.errors import Unavailable
 from chatapp.gateway.commands import Commands
@@ -68,7 +71,9 @@ class Replica:
         epoch: str,
         standby: Standby | None = None,
         tracer: Tracer | None = None,
+        presence_store: PresenceStore | None = None,
     ) -> None:
+        """``presence_store``: None where presence is switched off."""
         self.settings = settings
         self.tracer = tracer
         limits, delivery, auth = settings.limits, settings.delivery, settings.auth
@@ -126,10 +131,20 @@ class Replica:
             rooms_per_connection=limits.rooms_per_connection,
             epoch=epoch,
         )
+        self.company: Company | None = None
+        if presence_store is not None:
+            self.company = Company(self.hub, database, publisher, presence_store, settings.presence)
         self.gateway = Gateway(
             self.hub,
             self.starting,
-            Commands(self.messages, self.chats, Signals(publisher), self.following, tracer),
+            Commands(
+                self.messages,
+                self.chats,
+                Signals(publisher),
+                self.following,
+                tracer,
+                None if self.company is None else self.company.presence,
+            ),
             self.revocations,
             clock,
             GatewayLimits(limits.connections, limits.connections_per_user, limits.connecting),
@@ -140,9 +155,11 @@ class Replica:
 
         self.hub.on_control = self.revoking.hear
         self.hub.on_missing = self.repair.gap
-        self.hub.on_interrupted = self.repair.interrupted
+        self.hub.on_interrupted = self._interrupted
         self.hub.on_joined = self.following.joined
         self.revoking.subscribe(self.gateway.revoked)
+        if self.company is not None:
+            self.revoking.subscribe(self.company.roll_call.revoked)
         self.repair.on_regression = self._went_back
 
         self.loop_lag = LoopLag()
@@ -172,6 +189,7 @@ class Replica:
             loop.create_task(self.loop_lag.run(), name="loop lag"),
             loop.create_task(self._every(POLL_S, self._poll), name="revocations"),
             loop.create_task(self._every(PRUNE_S, self._prune), name="prune"),
+            *(() if self.company is None else self.company.start()),
         ]
         if self.standby is not None:
             self._tasks.append(loop.create_task(self._every(WATCH_S, self.standby.watch), name="standby"))
@@ -190,6 +208,8 @@ class Replica:
             await self._heard.close()
             if self.rate_limiter is not None:
                 await self.rate_limiter.close()
+            if self.company is not None:
+                await self.company.close()
             self.passwords.close()
             await self.database.close()
             if self.standby is not None:
@@ -247,6 +267,11 @@ class Replica:
         if epoch != self.epoch:
             self._begin_epoch(epoch)
 
+    def _interrupted(self) -> None:
+        self.repair.interrupted()
+        if self.company is not None:
+            self.company.roll_call.interrupted()
+
     def _went_back(self) -> None:
         """PostgreSQL knows less than was delivered: begin another epoch, and let everybody start over."""
         if self._went_back_task is None or self._went_back_task.done():
@@ -281,7 +306,16 @@ async def build(settings: Settings, key: bytes, tracer: Tracer | None = None) ->
     redis = settings.redis
     bus = open_bus(redis.mode, redis.connection_url(), nodes=redis.addresses(), sentinel_master=redis.sentinel_master)
     epoch = await epochs.recognise(database)
-    return Replica(settings, key, database, bus, epoch, standby, tracer or tracer_of(settings))
+    store = _presence_store(settings) if settings.presence.enabled else None
+    return Replica(settings, key, database, bus, epoch, standby, tracer or tracer_of(settings), store)
+
+
+def _presence_store(settings: Settings) -> PresenceStore:
+    redis = settings.redis
+    client = open_client(
+        redis.mode, redis.connection_url(), nodes=redis.addresses(), sentinel_master=redis.sentinel_master
+    )
+    return RedisPresence(client, settings.presence.offline_after_s)
 
 
 def _database(postgres: PostgresSettings, patience_ms: int | None = None) -> Database:

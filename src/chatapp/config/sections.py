@@ -209,6 +209,30 @@ class DeliverySettings(Struct, frozen=True, kw_only=True):
     ] = 15.0
 
 
+class PresenceSettings(Struct, frozen=True, kw_only=True):
+    """Who is online. Only people who share a chat learn it from each other."""
+
+    enabled: Annotated[bool, Meta(description="Keep and tell it.")] = True
+    group_limit: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="In groups with more members changes are told to nobody. 0 is direct chats only.",
+            extra={"unit": "members"},
+        ),
+    ] = 50
+    offline_after_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3600,
+            description="Who was connected nowhere for so long is offline; who is back sooner was never away. The same "
+            "on every replica.",
+        ),
+    ] = 30.0
+
+
 class RateLimitSettings(Struct, frozen=True, kw_only=True):
     """How often something may be done, counted over all replicas. What is too often is answered with 429."""
 

@@ -12,6 +12,7 @@ from chatapp.config.sections import (
     GeneralSettings,
     LimitsSettings,
     LoggerSettings,
+    PresenceSettings,
     RateLimitSettings,
 )
 from chatapp.config.tracing import TracingSettings
@@ -27,6 +28,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     auth: AuthSettings = AuthSettings()
     limits: LimitsSettings = LimitsSettings()
     delivery: DeliverySettings = DeliverySettings()
+    presence: PresenceSettings = PresenceSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     tracing: TracingSettings = TracingSettings()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import assert_never
 
-from chatapp.errors import ChatAppError
+from chatapp.errors import ChatAppError, Unavailable
 from chatapp.gateway.connection import Connection
 from chatapp.gateway.following import Following
+from chatapp.gateway.presence import Presence
 from chatapp.gateway.stats import GatewayStats
 from chatapp.protocol.commands import (
+    AskPresence,
     Command,
     DeleteMessage,
     EditMessage,
@@ -23,7 +25,7 @@ from chatapp.protocol.commands import (
     type_of,
 )
 from chatapp.protocol.events import AckPayload
-from chatapp.protocol.ids import ChatId, MessageId, Seq
+from chatapp.protocol.ids import ChatId, MessageId, Seq, UserId
 from chatapp.services.chats import Chats
 from chatapp.services.messages import Messages
 from chatapp.services.signals import Signals
@@ -43,13 +45,16 @@ class Commands:
         signals: Signals,
         following: Following,
         tracer: Tracer | None = None,
+        presence: Presence | None = None,
     ) -> None:
+        """``presence``: None where it is switched off."""
         self._tracer = tracer
         self._messages = messages
         self._chats = chats
         self._signals = signals
         self._following = following
         self.stats = GatewayStats()
+        self._presence = presence
 
     def submit(self, connection: Connection, command: SendMessage, answer: Answer) -> None:
         """Hand a message to the writer; see ``Messages.submit``."""
@@ -125,6 +130,11 @@ class Commands:
                 chat_id = ChatId(asked.chat_id)
                 seq = await self._chats.mark_read(actor, chat_id, Seq(asked.seq))
                 connection.ack(command, AckPayload("read", chat_id, seq=seq))
+            case AskPresence(asked):
+                if self._presence is None:
+                    raise Unavailable("presence is switched off")
+                await self._presence.ask(connection, {UserId(user_id) for user_id in asked.user_ids})
+                connection.ack(command, AckPayload("presence"))
             case SendMessage() | Ping():
                 raise AssertionError("answered without waiting")
             case _:

@@ -22,7 +22,7 @@ from chatapp.gateway.room import Room
 from chatapp.gateway.transport import Burst
 from chatapp.protocol.envelope import Envelope, Kind, unpack
 from chatapp.protocol.ids import ChatId, Seq, UserId
-from chatapp.protocol.topics import CONTROL, chat_topic, user_topic
+from chatapp.protocol.topics import CONTROL, PRESENCE, chat_topic, user_topic
 from chatapp.tracing import spans
 from chatapp.tracing.port import Tracer
 
@@ -83,6 +83,10 @@ class Hub:
         self.passing = Passing(self.postgres_clock)
         self.on_control: Callable[[bytes], None] = lambda payload: None
         """Told what came on the control topic."""
+        self.on_presence: Callable[[bytes], None] | None = None
+        """Told what came on the topic of presence; None: it is not subscribed to."""
+        self.on_arrival: Callable[[UserId], None] = lambda user_id: None
+        """Told of a user's first connection here."""
         self.on_missing: Callable[[LiveRoom], None] = lambda room: None
         """Told when a room finds a gap."""
         self.on_interrupted: Callable[[], None] = lambda: None
@@ -92,14 +96,18 @@ class Hub:
 
     async def listen(self) -> None:
         """Subscribe to what every replica hears. Call it once the bus has been started."""
-        await self.subscribe([CONTROL])
+        await self.subscribe([CONTROL] if self.on_presence is None else [CONTROL, PRESENCE])
 
     # -- connections ----------------------------------------------------------------------------------------------
 
     def add(self, connection: Connection) -> None:
         """A new connection; it follows nothing yet. The user's topic must be subscribed (``hear_users``)."""
         self.connections.add(connection)
-        self.users.setdefault(connection.user_id, set()).add(connection)
+        mine = self.users.get(connection.user_id)
+        if mine is None:
+            mine = self.users[connection.user_id] = set()
+            self.on_arrival(connection.user_id)
+        mine.add(connection)
 
     async def hear_users(self, user_ids: Collection[UserId]) -> None:
         """Subscribe to the users' topics, where this replica does not hear them yet."""
@@ -221,6 +229,9 @@ class Hub:
     def _hear_other(self, delivery: Delivery) -> None:
         if delivery.topic == CONTROL:
             self.on_control(delivery.payload)
+            return
+        if delivery.topic == PRESENCE and self.on_presence is not None:
+            self.on_presence(delivery.payload)
             return
         user_id = self._user_topics.get(delivery.topic)
         if user_id is None:

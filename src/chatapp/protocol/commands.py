@@ -127,6 +127,24 @@ class Resume(_Command, frozen=True, tag="resume"):
     id: _Ref | UnsetType = UNSET
 
 
+class AskPayload(Struct, frozen=True):
+    """Whose presence: 1 to 100 users. Those who share no chat with the asker are left out of the answer."""
+
+    user_ids: Annotated[list[AnyId], Meta(min_length=1, max_length=100)]
+
+
+class AskPresence(_Command, frozen=True, tag="presence"):
+    """Ask who is online now. Answered by a ``presence`` event for each of them, and then acked.
+
+    Changes are told from then on without asking, for people in direct chats and in groups of at most
+    ``presence.group_limit`` members that this connection follows. Ask after ``ready`` (so after each reconnection too)
+    and when a chat is new.
+    """
+
+    payload: AskPayload
+    id: _Ref | UnsetType = UNSET
+
+
 class Nothing(Struct, frozen=True):
     """No payload needed."""
 
@@ -138,7 +156,18 @@ class Ping(_Command, frozen=True, tag="ping"):
     id: _Ref | UnsetType = UNSET
 
 
-Command = SendMessage | JoinChat | LeaveChat | EditMessage | DeleteMessage | TypingNow | MarkRead | Resume | Ping
+Command = (
+    SendMessage
+    | JoinChat
+    | LeaveChat
+    | EditMessage
+    | DeleteMessage
+    | TypingNow
+    | MarkRead
+    | Resume
+    | AskPresence
+    | Ping
+)
 
 
 class _Loose(Struct, frozen=True):
@@ -227,6 +256,7 @@ _TYPES = frozenset(
         "typing",
         "read",
         "resume",
+        "presence",
         "ping",
     }
 )

@@ -180,7 +180,7 @@ class Read(_Event, frozen=True, tag="read"):
 
 
 class PresencePayload(_Payload, frozen=True):
-    """``last_seen`` when the user went offline."""
+    """``last_seen``: of who is offline, where it is known. Within a third of ``presence.offline_after_s``."""
 
     user_id: UserId
     status: Literal["online", "offline"]
@@ -188,7 +188,10 @@ class PresencePayload(_Payload, frozen=True):
 
 
 class Presence(_Event, frozen=True, tag="presence"):
-    """A user came online (first connection) or went offline (last one)."""
+    """Somebody came online, or went offline: was nowhere connected for ``presence.offline_after_s`` seconds.
+
+    Also the answer to the command ``presence``. It may tell what is known already. Nobody hears of themselves.
+    """
 
     payload: PresencePayload
 

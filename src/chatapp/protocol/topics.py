@@ -7,12 +7,15 @@ from chatapp.protocol.ids import ChatId, UserId
 CONTROL = b"chatapp:control"
 """Every replica listens: revocations of tokens."""
 
+PRESENCE = b"chatapp:presence"
+"""Every replica listens, unless presence is switched off: who came online and who went offline."""
+
 _CHAT = b"chatapp:chat:%d"
 _USER = b"chatapp:user:%d"
 
 
 def chat_topic(chat_id: ChatId) -> bytes:
-    """What happens in a chat: everything with a position, and typing, read marks and presence."""
+    """What happens in a chat: everything with a position, and typing and read marks."""
     return _CHAT % chat_id
 
 

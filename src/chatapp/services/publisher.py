@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -11,7 +11,8 @@ from chatapp.bus.port import Bus
 from chatapp.protocol.envelope import Envelope, Kind, pack
 from chatapp.protocol.events import NewChat, encode_event
 from chatapp.protocol.ids import Seq, UserId
-from chatapp.protocol.topics import CONTROL, chat_topic, user_topic
+from chatapp.protocol.presence import Change, encode_changes
+from chatapp.protocol.topics import CONTROL, PRESENCE, chat_topic, user_topic
 from chatapp.protocol.views import Chat
 from chatapp.services.rendering import sent
 from chatapp.storage.rows import Action, MessageRow
@@ -59,6 +60,10 @@ class Publisher:
             chat,
             [(r.subject_id, r.seq) for r in rows if r.action is Action.MEMBER_ADDED and r.subject_id is not None],
         )
+
+    def presence(self, changes: Sequence[Change]) -> None:
+        """To every replica: who came online and who went offline."""
+        self._bus.publish(PRESENCE, encode_changes(changes))
 
     def control(self, payload: bytes) -> None:
         """To every replica: an encoded revocation."""
