@@ -16,6 +16,7 @@ from dashboard_page import dashboard
 from metrics_page import metrics_page
 from protocol_page import protocol_page
 
+from chatapp.api.asyncapi import asyncapi_yaml
 from chatapp.config.environment import FOREIGN_PREFIXES
 from chatapp.config.keys import Key, Section, sections
 from chatapp.config.showing import to_plain
@@ -62,10 +63,16 @@ def sample_file() -> str:
     return "\n".join([_SAMPLE_INTRODUCTION, *(_sample_section(section) for section in sections())])
 
 
+def asyncapi_page() -> str:
+    """``docs/asyncapi.yaml``."""
+    return "# Made by docs/generate.py from src/chatapp/protocol: change it there.\n" + asyncapi_yaml()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "deploy/observability/grafana/dashboards/chatapp.json": dashboard,
     "docs/metrics.md": metrics_page,
     "docs/protocol.md": protocol_page,
+    "docs/asyncapi.yaml": asyncapi_page,
     "docs/settings.md": settings_page,
     "config.sample.yaml": sample_file,
 }

@@ -32,6 +32,8 @@ carries the same. Fields that are not known are ignored, in both directions.
 A connection follows all chats of its user from the start. With `?follow=none` it starts with none, and `join_chat` adds
 them one by one. With `?resume=<chat>:<seq>,…` those chats are replayed from the given positions right after `ready`.
 
+For programs the same is described as [AsyncAPI 3](asyncapi.yaml); every replica serves it at `/schema/asyncapi.json`.
+
 ## Positions
 
 Everything lasting that happens in a chat has a number there: 1, 2, 3 … without a gap, the same for everyone. A message
@@ -49,6 +51,14 @@ newest state, not the changes of older ones: read the older pages anew when they
 
 `epoch` in `ready` changes when the database went back in time (a restored backup, a promoted standby). Positions of
 another epoch are void: forget what you have and start over.
+
+## Who is online
+
+After `ready`, ask with `presence` for those whom you show; again after each reconnection, and for the people of a chat
+that is new. Changes follow as `presence` events. They are told to connections that follow a direct chat with that user,
+or a group of at most `presence.group_limit` members; in larger groups only who asks is told. They may come late, twice
+or (for some seconds) not at all, and in the end they are right. Who is connected nowhere goes offline after
+`presence.offline_after_s`; a reconnection within that time is told to nobody.
 
 ## Safe retries
 

@@ -215,6 +215,12 @@ async def test_every_route_is_described(api: Api) -> None:
         assert path.count("{") == len(names), where
         for content in operation.get("requestBody", {}).get("content", {}).values():
             assert content["example"], where
+        for status, response in operation["responses"].items():
+            for media_type, content in response.get("content", {}).items():
+                assert "example" in content or media_type == "text/plain", (where, status)
+        refused = {status for status in operation["responses"] if status >= "400"}
+        assert "503" in refused, where
+        assert "401" in refused or not operation.get("security"), where
     protected = {(method, path) for method, path, operation in operations if operation.get("security")}
     assert len(protected) == len(PROTECTED)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -23,11 +23,11 @@ async def nodes(gateway_database: str, redis_url: str) -> AsyncIterator[Nodes]:
         yield [await stack.enter_async_context(keeping(gateway_database, redis_url)) for _ in range(3)]
 
 
-def keeping(database_url: str, redis_url: str, protocol: str = "wire"):  # type: ignore[no-untyped-def]
+def keeping(database_url: str, redis_url: str) -> AbstractAsyncContextManager[Node]:
     return node(
         database_url,
         redis_url,
-        protocol,
+        "wire",
         presence__enabled="true",
         presence__offline_after_s=AFTER_S,
         presence__group_limit=3,

@@ -115,7 +115,8 @@ def openapi_config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="chatapp",
         version=version("chatapp"),
-        description="Chats over REST; live events over the WebSocket at `/ws`.",
+        description="Chats over REST; live events over the WebSocket at `/ws`, which is described "
+        "as AsyncAPI at [/schema/asyncapi.json](/schema/asyncapi.json).",
         components=Components(
             security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="PASETO v4.local")},
             responses={name: _refusal(text, example) for name, text, example in _REFUSALS.values()},

@@ -13,6 +13,8 @@ from typing import Any
 from litestar import MediaType, Request, Response, Router, get
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 
+from chatapp.api.asyncapi import asyncapi, asyncapi_yaml
+
 _PACKAGE = "swagger_ui_bundle"
 _SCRIPT, _STYLE = "swagger-ui-bundle.js", "swagger-ui.css"
 # Swagger UI sets style attributes, and has its images as data: addresses.
@@ -30,6 +32,8 @@ _HTML = f"""<!DOCTYPE html>
 <link rel="stylesheet" href="/schema/{_STYLE}">
 </head>
 <body>
+<p>The socket at <code>/ws</code> is described as AsyncAPI 3:
+<a href="/schema/asyncapi.json">JSON</a>, <a href="/schema/asyncapi.yaml">YAML</a>.</p>
 <div id="page"></div>
 <script src="/schema/{_SCRIPT}"></script>
 <script src="/schema/start.js"></script>
@@ -47,10 +51,20 @@ _START = """SwaggerUIBundle({
 
 
 def schema_router() -> Router:
-    """Where the page and the description are."""
+    """Where the page and the descriptions are, that of the socket too."""
+    described = asyncapi()
+
+    @get("/asyncapi.json", sync_to_thread=False)
+    def socket_json() -> dict[str, Any]:
+        return described
+
+    @get("/asyncapi.yaml", sync_to_thread=False)
+    def socket_yaml() -> Response[str]:
+        return Response(asyncapi_yaml(), media_type="application/yaml; charset=utf-8")
+
     return Router(
         "/schema",
-        route_handlers=[],
+        route_handlers=[socket_json, socket_yaml],
         include_in_schema=False,
         response_headers={"Content-Security-Policy": _CONTENT_SECURITY},
     )
