@@ -198,19 +198,19 @@ async def test_after_kill_9_the_users_of_a_replica_go_offline_but_who_is_elsewhe
     site: Replicas, rest: TwoRests, ann: Account, bob: Account
 ) -> None:
     keeping = {"CHATAPP_PRESENCE__ENABLED": "true", "CHATAPP_PRESENCE__OFFLINE_AFTER_S": "3"}
-    stays, dies = [site.begin(**keeping) for _ in range(2)]
+    stays, dies = [site.begin(port=0, **keeping) for _ in range(2)]
     await asyncio.gather(asyncio.to_thread(stays.wait_ready), asyncio.to_thread(dies.wait_ready))
     cyd = await rest[0].register("cyd")
     await rest[0].group(ann, bob, cyd)
     heard: list[tuple[int, str]] = []
     async with socket(stays, ann) as listening, socket(stays, cyd), socket(dies, bob), socket(dies, cyd):
-        while {bob.id, cyd.id} != {user for user, _ in heard}:
+        while {bob.user_id, cyd.user_id} != {user for user, _ in heard}:
             event = await listening.expect("presence")
             heard.append((event["user_id"], event["status"]))
         dies.kill()
         event = await listening.expect("presence")
         heard.append((event["user_id"], event["status"]))
-    assert sorted(heard) == sorted([(bob.id, "online"), (cyd.id, "online"), (bob.id, "offline")])
+    assert sorted(heard) == sorted([(bob.user_id, "online"), (cyd.user_id, "online"), (bob.user_id, "offline")])
 
 
 async def test_a_send_whose_ack_was_lost_with_its_replica_is_repeated_safely_at_another(

@@ -56,7 +56,8 @@ def asyncapi() -> dict[str, Any]:
                 "description": "Any replica, or what balances the load between them; ws without TLS.",
                 "variables": {"address": {"default": "localhost:8080", "description": "Host and port"}},
                 "security": [
-                    {"$ref": f"#/components/securitySchemes/{name}"} for name in ("bearer", "query", "subprotocol")
+                    {"$ref": f"#/components/securitySchemes/{name}"}
+                    for name in ("bearer", "query", "subprotocol", "ticket")
                 ],
             }
         },
@@ -68,6 +69,12 @@ def asyncapi() -> dict[str, Any]:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "PASETO v4.local"},
                 "query": {"type": "httpApiKey", "in": "query", "name": "token"},
+                "ticket": {
+                    "type": "httpApiKey",
+                    "in": "query",
+                    "name": "ticket",
+                    "description": "From `POST /api/v1/auth/ws-ticket`, for one socket.",
+                },
                 "subprotocol": {
                     "type": "httpApiKey",
                     "in": "header",
@@ -97,6 +104,7 @@ def _channel(messages: Iterable[str]) -> dict[str, Any]:
                     "type": "object",
                     "properties": {
                         "token": {"type": "string", "description": "Unless it is given in a header"},
+                        "ticket": {"type": "string", "description": "Instead of a token"},
                         "follow": {"type": "string", "enum": ["all", "none"], "default": "all"},
                         "resume": {"type": "string", "description": resume},
                     },

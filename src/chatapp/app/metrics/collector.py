@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from chatapp.app.metrics import delivery, messages, process, requests, sockets, stores
+from chatapp.app.metrics import delivery, messages, presence, process, requests, sockets, stores
 from chatapp.app.metrics.family import Reading
 
 if TYPE_CHECKING:
     from chatapp.app.replica import Replica
 
-_SUBJECTS = (sockets, messages, delivery, stores, requests, process)
+_SUBJECTS = (sockets, messages, delivery, presence, stores, requests, process)
 
 
 def collect(replica: Replica) -> Iterator[Reading]:
