@@ -13,7 +13,7 @@ from chatapp.protocol.ids import ChatId
 from tests.bus.private_valkey import PrivateValkey
 from tests.gateway.replicas import Client, Event, Node, User, node
 
-AFTER_S = 1.2
+AFTER_S = 1.6
 Nodes = list[Node]
 
 
