@@ -81,7 +81,14 @@ chaos: $(VENV)/dev.mark ## Break things for SECONDS (60) and prove that nothing 
 soak: $(VENV)/bench.mark ## Load, churn and hostile clients together, and does anything grow: make soak MINUTES=20 (or HOURS=0.5), writes docs/soak.md
 	$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),0) --hours $(or $(HOURS),0) --output docs/soak --page docs/soak.md
 
-docker-up: ## PostgreSQL, Redis, replicas and HAProxy in containers (API=3: how many replicas)
+# REDIS=sentinel or cluster: every docker command then takes that file's settings too.
+ifneq ($(filter docker-%,$(MAKECMDGOALS)),)
+ifdef REDIS
+export COMPOSE_ENV_FILES := .env,deploy/redis/$(REDIS).env
+endif
+endif
+
+docker-up: ## PostgreSQL, Redis, replicas and HAProxy in containers (API=3 replicas, REDIS=sentinel or cluster)
 	@deploy/make-env.sh
 	docker compose up -d --build --scale api=$(or $(API),2)
 

@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
-# Try the whole compose file: three replicas behind HAProxy, people who talk meanwhile, scaling out and in, a rollout.
-# Needs Docker with Compose, curl, and the development environment (make deps). Leaves nothing behind.
+# Try the whole compose file: three replicas behind HAProxy, people who talk meanwhile, scaling out and in, a rollout,
+# the loss of Redis or of a master. Needs Docker with Compose, curl, and the development environment (make deps). Leaves
+# nothing behind.
 #
-#   deploy/acceptance.sh
+#   deploy/acceptance.sh [single | sentinel | cluster]
 #
 # Environment: PORT (18080), COMPOSE_PROJECT_NAME (chatapp-acceptance), PYTHON (.venv/bin/python).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+mode=${1:-single}
+[[ $mode =~ ^(single|sentinel|cluster)$ ]] || { printf 'what is %s? Give single, sentinel or cluster\n' "$mode" >&2; exit 2; }
+
 export COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-chatapp-acceptance} COMPOSE_FILE=docker-compose.yml
 export COMPOSE_DISABLE_ENV_FILE=1 COMPOSE_PROGRESS=quiet
+set -a
+# shellcheck source=/dev/null
+source "deploy/redis/$mode.env"
+set +a
 export PORT=${PORT:-18080} CHATAPP_IMAGE=$COMPOSE_PROJECT_NAME:try
 PASETO_KEY=$(od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n')
 POSTGRES_PASSWORD=$(od -An -v -tx1 -N24 /dev/urandom | tr -d ' \n')
@@ -67,10 +75,10 @@ stop_load() {
   ((status == 0)) || fail 'see the report above'
 }
 
-metric() { # container, name
+metric() { # container, name: the sum over its labels
   docker exec "$1" python -c 'import sys, urllib.request
 text = urllib.request.urlopen("http://127.0.0.1:8080/metrics", timeout=5).read().decode()
-print(next(int(float(line.split()[1])) for line in text.splitlines() if line.startswith(sys.argv[1] + " ")))' "$2"
+print(int(sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith((sys.argv[1] + " ", sys.argv[1] + "{")))))' "$2"
 }
 
 every_replica_works() {
@@ -78,7 +86,7 @@ every_replica_works() {
   for replica in $(docker compose ps -q api); do
     (($(metric "$replica" chatapp_connections) > 0)) || return 1
     (($(metric "$replica" chatapp_messages_stored_total) > 0)) || return 1
-    (($(metric "$replica" chatapp_events_delivered_total) > 0)) || return 1
+    (($(metric "$replica" chatapp_deliveries_total) > 0)) || return 1
   done
 }
 
@@ -87,7 +95,53 @@ scale() { # replicas
   wait_for 60 "$1 ready replicas" replicas_are "$1"
 }
 
-say 'starting with 3 replicas'
+# The service that the talk goes through. In a cluster each chat has a topic, at one of the masters.
+redis_master() {
+  local node
+  case $mode in
+    single) echo redis ;;
+    sentinel)
+      for node in redis-server-{1..3}; do
+        if [[ $(redis_of "$node" role | head -n 1) == master ]]; then echo "$node"; fi
+      done
+      ;;
+    cluster)
+      for node in redis-cluster-{1..6}; do
+        if [[ -n $(redis_of "$node" pubsub shardchannels 'chatapp:chat:*') ]]; then echo "$node"; fi
+      done
+      ;;
+  esac
+}
+
+redis_of() { docker compose exec -T "$1" redis-cli "${@:2}" </dev/null 2>/dev/null || true; }
+
+another_is_master() {
+  local now
+  now=$(redis_master) && [[ -n $now && $now != "$1" ]]
+}
+
+redis_is_healthy() { ! docker compose ps --format '{{.Service}} {{.Health}}' | grep '^redis' | grep -qv ' healthy$'; }
+
+# Whose address a replica believes: what HAProxy saw, whatever the client claims.
+address_of_client() { # a name for the user
+  docker compose exec -T --index 1 api python - "$1" <<'PYTHON'
+import json, socket, sys, urllib.request
+
+def call(method, path, body=None, **headers):
+    headers |= {"Content-Type": "application/json", "X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.7"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://haproxy:8080/api/v1{path}", data, headers, method=method)
+    return json.load(urllib.request.urlopen(request, timeout=10))
+
+with socket.create_connection(("haproxy", 8080), timeout=10) as connection:
+    mine = connection.getsockname()[0]
+account = call("POST", "/auth/register", {"username": sys.argv[1], "password": "a password for nobody"})
+(session,) = call("GET", "/auth/sessions", Authorization=f"Bearer {account['token']}")
+print(session["address"], mine)
+PYTHON
+}
+
+say "starting with 3 replicas, and Redis in mode $mode"
 docker compose up -d --build --scale api=3
 wait_for 60 '3 ready replicas' replicas_are 3
 wait_for 10 'an answer' status_is 200 /health
@@ -96,6 +150,10 @@ say 'what is for operators alone'
 for path in /metrics //metrics /%6detrics /api/v1/metrics; do
   status_is 404 "$path" || fail "$path can be reached from outside"
 done
+
+say 'a client is who it is, and not who it says'
+read -r believed real < <(address_of_client somebody)
+[[ -n $real && $believed == "$real" ]] || fail "a client at $real was taken for $believed"
 
 say 'talking over all of them, while they become 5, and then 2'
 start_load --none-refused
@@ -113,6 +171,19 @@ deploy/rollout.sh
 after=$(docker compose ps -q api | sort)
 [[ -z $(comm -12 <(printf '%s\n' "$before") <(printf '%s\n' "$after")) ]] || fail 'a replica was not replaced'
 [[ $(wc -l <<<"$after") -eq 2 ]] || fail 'there are not as many replicas as before'
+stop_load
+
+say 'talking while Redis, or a master of it, is killed and comes back'
+start_load --none-refused
+victim=$(redis_master)
+[[ -n $victim ]] || fail 'no Redis that the talk goes through'
+docker compose kill "$victim"
+echo "$victim is dead"
+if [[ $mode == single ]]; then sleep 5; else wait_for 60 'another master' another_is_master "$victim"; fi
+sleep 2
+docker compose start "$victim"
+wait_for 60 'every Redis to be healthy' redis_is_healthy
+sleep 2
 stop_load
 
 say 'no token in any log'
