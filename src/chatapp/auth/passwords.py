@@ -182,7 +182,9 @@ def _give_way() -> None:
 
 
 def _cores() -> int:
-    """How many cores this process may use."""
+    """How many cores this process may use. A container without cores of its own says so with ``PYTHON_CPU_COUNT``."""
+    if sys.version_info >= (3, 13):
+        return max(1, os.process_cpu_count() or 1)
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return max(1, os.cpu_count() or 1)
