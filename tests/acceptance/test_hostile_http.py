@@ -16,8 +16,8 @@ from tests.acceptance.replicas import ReplicaProcess, Replicas
 pytestmark = pytest.mark.alone
 
 HEARTBEAT_S = 1
-BODY_S = 30.0
-"""How long a body may take to arrive."""
+HEADERS_S, BODY_S = 2.0, 4.0
+"""How long the headers and the body of a request may take to arrive; by default it is more."""
 DEEP = 100_000
 FAR = str(2**64)
 CLOSED = 0
@@ -28,7 +28,12 @@ BIG = 1 << 20
 
 @pytest.fixture(scope="module")
 def replica(site: Replicas) -> ReplicaProcess:
-    return site.start(1, CHATAPP_DELIVERY__HEARTBEAT_S=str(HEARTBEAT_S))[0]
+    return site.start(
+        1,
+        CHATAPP_DELIVERY__HEARTBEAT_S=str(HEARTBEAT_S),
+        CHATAPP_LIMITS__HEADERS_TIMEOUT_S=str(HEADERS_S),
+        CHATAPP_LIMITS__BODY_TIMEOUT_S=str(BODY_S),
+    )[0]
 
 
 @pytest.fixture

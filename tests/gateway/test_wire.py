@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from chatapp.gateway import wire
 from chatapp.gateway.frames import FRAGMENTS
 from chatapp.gateway.transport import Burst
-from chatapp.gateway.wire import PONG_BACKLOG_BYTES, TAKE_OVER, Cork, WireProtocol
+from chatapp.gateway.wire import CONTROL_FRAMES_PER_S, PONG_BACKLOG_BYTES, TAKE_OVER, Cork, WireProtocol
 from chatapp.protocol.codes import CloseCode
 from tests.gateway.clients import close, masked, ping, pong, text
 from tests.gateway.replicas import serving
@@ -33,6 +33,7 @@ class Receiver:
     def __init__(self, transport: WireProtocol) -> None:
         self.transport = transport
         self.texts: list[bytes] = []
+        self.binaries: list[bytes] = []
         self.signs_of_life = 0
         self.ends = 0
 
@@ -46,6 +47,16 @@ class Receiver:
         self.ends += 1
 
 
+class Clock:
+    """The loop's time, and nothing else of it."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def time(self) -> float:
+        return self.now
+
+
 class Endpoint:
     """Accepts every handshake and hands it over, once it may."""
 
@@ -55,6 +66,7 @@ class Endpoint:
         self.may_accept = asyncio.Event()
         self.may_accept.set()
         self.port = 0
+        self.takes_binary = False
         self.server: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -67,7 +79,8 @@ class Endpoint:
         take_over = scope["extensions"][TAKE_OVER]
         receiver = Receiver(take_over.__self__)
         self.receivers.append(receiver)
-        take_over(receiver, LIMIT, Cork(asyncio.get_running_loop()))
+        take_binary = receiver.binaries.append if self.takes_binary else None
+        take_over(receiver, LIMIT, Cork(asyncio.get_running_loop()), take_binary)
 
     async def too_early(self, early: bytes) -> Peer:
         """A client that sends this before its handshake is answered."""
@@ -293,18 +306,59 @@ async def test_pings_are_answered_and_pongs_are_heard(endpoint: Endpoint) -> Non
     peer.drop()
 
 
-async def test_a_flood_of_pings_by_a_client_that_does_not_read_takes_no_memory(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize("frame", [ping(b"x" * 125), ping(), pong()], ids=["pings", "empty pings", "pongs"])
+async def test_a_flood_of_control_frames_by_a_client_that_does_not_read_is_ended_and_takes_no_memory(
+    endpoint: Endpoint, frame: bytes
+) -> None:
     peer, receiver = await endpoint.upgraded(buffer_bytes=4096)
-    flood = ping(b"x" * 125) * 500
     most = 0
-    for _ in range(100):  # 6.5 MB
-        peer.send(flood)
-        await asyncio.wait_for(peer.writer.drain(), 10)
+    for _ in range(50):
+        peer.send(frame * 500)
+        await asyncio.sleep(0)
         most = max(most, receiver.transport.backlog_bytes)
-    await until(lambda: receiver.signs_of_life >= 49_000)
     assert most <= PONG_BACKLOG_BYTES + 200
+    assert receiver.signs_of_life <= 3 * CONTROL_FRAMES_PER_S  # the flood may last from one second to the next
+    assert await peer.close_code() == CloseCode.TOO_MANY_ERRORS
     peer.drop()
     await until(lambda: receiver.ends == 1)
+
+
+async def test_control_frames_now_and_then_are_no_flood(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer, receiver = await endpoint.upgraded()
+    now = receiver.transport.loop.time()
+    clock = Clock(now)
+    monkeypatch.setattr(receiver.transport, "loop", clock)
+    for second in range(5):
+        clock.now = now + second
+        peer.send(ping(b"a") * (CONTROL_FRAMES_PER_S // 2))
+        for _ in range(CONTROL_FRAMES_PER_S // 2):
+            assert await peer.frame() == (0xA, b"a")
+    monkeypatch.undo()
+    peer.drop()
+
+
+async def test_who_goes_on_sending_after_the_close_is_not_listened_to(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, short_close: None
+) -> None:
+    monkeypatch.setattr(wire, "CLOSING_BYTES", 10_000)
+    peer, receiver = await endpoint.upgraded()
+    receiver.transport.close(CloseCode.NORMAL)
+    flood = text(b"x" * 1000) * 1000
+    for _ in range(100):
+        peer.send(flood)
+    assert await peer.close_code() == 1000
+    assert await peer.at_end()
+    await until(lambda: receiver.ends == 1)
+    peer.drop()
+
+
+async def test_binary_messages_reach_who_takes_them(endpoint: Endpoint) -> None:
+    endpoint.takes_binary = True
+    peer, receiver = await endpoint.upgraded()
+    peer.send(masked(0x2, b"\xff\0"), masked(0x2, b"\xff", fin=False), masked(0x0, b"\xfe"), text("a"))
+    await until(lambda: bool(receiver.texts))
+    assert receiver.binaries == [b"\xff\0", b"\xff\xfe"]
+    peer.drop()
 
 
 async def test_a_message_in_endless_fragments_is_ended(endpoint: Endpoint) -> None:
@@ -338,6 +392,36 @@ async def test_a_reader_that_stops_is_aborted_in_time_and_its_backlog_freed(
     assert transport.backlog_bytes <= backlog
     await until(lambda: receiver.ends == 1)
     assert transport not in endpoint.server.server_state.connections
+    peer.drop()
+
+
+async def test_a_reader_that_stops_is_closed_in_time_even_if_it_shows_life(
+    endpoint: Endpoint, short_close: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "STALLED_TIMEOUT_S", 0.2)
+    peer, receiver = await endpoint.upgraded(buffer_bytes=4096)
+    peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    while receiver.transport.writable.is_set():
+        receiver.transport.write(Burst([b"x" * 60_000]))
+        await asyncio.sleep(0)
+    peer.send(pong(b"alive"))
+    await until(lambda: receiver.ends == 1)
+    assert receiver.signs_of_life == 1
+    peer.drop()
+
+
+async def test_a_reader_that_catches_up_in_time_stays(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "STALLED_TIMEOUT_S", 0.5)
+    peer, receiver = await endpoint.upgraded(buffer_bytes=4096)
+    count = 0
+    while receiver.transport.writable.is_set():
+        receiver.transport.write(Burst([b"x" * 60_000]), at_once=True)
+        count += 1
+    for _ in range(count):
+        assert (await peer.frame())[0] == 0x1
+    await asyncio.sleep(0.6)
+    peer.send(ping(b"still"))
+    assert await peer.frame() == (0xA, b"still")
     peer.drop()
 
 

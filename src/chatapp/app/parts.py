@@ -29,6 +29,7 @@ def parts_of(replica: Replica, metrics: MetricsPage) -> Parts:
         draining=lambda: replica.gateway.draining,
         rate_limits=replica.rate_limiter or NoRateLimits(),
         body_bytes=limits.body_bytes,
+        body_timeout_s=limits.body_timeout_s,
         allowed_origins=limits.allowed_origins,
         handlers=[_sockets_health(replica), *(web_handlers() if replica.settings.general.web else ())],
     )

@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 STARTUP_S = 30.0
 """How long a start waits for PostgreSQL."""
 WORKER_STOP_S = 40.0
+UNREAD_TIMEOUT_MS = 60_000
+"""A client that takes nothing of what was sent to it for this long is gone, whatever else it says."""
 
 
 def serve(
@@ -103,6 +105,8 @@ def _listen(settings: Settings) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; every connection inherits it
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)
         try:
             listening.bind((host, settings.general.port))
         except OSError as error:

@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 
 from chatapp.api.access import Access
-from chatapp.api.http import BoundedHttpProtocol
+from chatapp.api.http import bounded
 from chatapp.api.routes import build as build_api
 from chatapp.api.sockets import Sockets
 from chatapp.app.limits import trusted_hosts
@@ -63,7 +63,7 @@ def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Conf
         host=general.host,
         port=general.port,
         loop="uvloop",
-        http=BoundedHttpProtocol,
+        http=bounded(settings.limits.headers_timeout_s),
         ws=WireProtocol,
         ws_per_message_deflate=False,  # every event would be compressed for every client
         ws_max_size=settings.limits.frame_bytes,

@@ -139,6 +139,12 @@ class LimitsSettings(Struct, frozen=True, kw_only=True):
     body_bytes: Annotated[
         int, Meta(ge=1024, le=104857600, description="A request's body; a longer one is answered with 413.")
     ] = 1048576
+    headers_timeout_s: Annotated[
+        float, Meta(gt=0, le=300, description="How long a request's headers may take to come; then it is a 408.")
+    ] = 10.0
+    body_timeout_s: Annotated[
+        float, Meta(gt=0, le=3600, description="How long a request's body may take to come; then it is a 408.")
+    ] = 30.0
     backlog_bytes: Annotated[
         int,
         Meta(

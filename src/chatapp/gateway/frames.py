@@ -24,6 +24,12 @@ class Text(Struct, frozen=True):
     data: bytes
 
 
+class Binary(Struct, frozen=True):
+    """A whole binary message. Only where they are taken."""
+
+    data: bytes
+
+
 class PingFrame(Struct, frozen=True):
     """To be answered by a pong with the same data."""
 
@@ -47,16 +53,31 @@ class Broken(Struct, frozen=True):
     reason: str
 
 
-Incoming = Text | PingFrame | PongFrame | CloseFrame | Broken
+Incoming = Text | Binary | PingFrame | PongFrame | CloseFrame | Broken
 
 
 class FrameReader:
-    """One connection's incoming side."""
+    """One connection's incoming side. Binary messages are refused with 1003 unless it ``takes_binary``."""
 
-    __slots__ = ("_buffer", "_ended", "_limit", "_message", "_pieces")
+    __slots__ = (
+        "_buffer",
+        "_ended",
+        "_idle_frames_limit",
+        "_is_binary",
+        "_limit",
+        "_message",
+        "_pieces",
+        "_takes_binary",
+        "idle_frames",
+    )
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, *, takes_binary: bool = False, idle_frames_limit: int = 1 << 30) -> None:
         self._limit = limit_bytes
+        self._takes_binary = takes_binary
+        self._is_binary = False
+        self._idle_frames_limit = idle_frames_limit
+        self.idle_frames = 0
+        """Frames that carry no part of a message. The owner sets it back as time goes by; past the limit: 4429."""
         self._buffer = b""
         self._message: bytearray | None = None
         self._pieces = 0
@@ -66,6 +87,11 @@ class FrameReader:
     def is_within_message(self) -> bool:
         """Whether part of a frame or of a fragmented message is here, so that more must follow."""
         return bool(self._buffer) or self._message is not None
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of a frame is here that is not whole yet."""
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Incoming]:
         """What these bytes complete. After ``CloseFrame`` or ``Broken`` everything is ignored."""
@@ -103,6 +129,12 @@ class FrameReader:
         self._buffer = data[offset:] if offset < end else b""
         return events
 
+    def stop(self) -> None:
+        """Ignore everything from now on."""
+        self._ended = True
+        self._buffer = b""
+        self._message = None
+
     def _check(self, first: int, second: int, length: int) -> Broken | None:
         """What can be refused from the header, before the payload is here."""
         opcode = first & 0x0F
@@ -124,7 +156,7 @@ class FrameReader:
             length += len(self._message)
         elif self._message is not None:
             return Broken(_PROTOCOL_ERROR, "a message within a message")
-        if opcode == _BINARY:
+        if opcode == _BINARY and not self._takes_binary:
             return Broken(CloseCode.UNSUPPORTED, "text frames only")
         if length > self._limit:
             return Broken(CloseCode.TOO_LARGE, "frame too large")
@@ -134,26 +166,28 @@ class FrameReader:
         opcode, final = first & 0x0F, first & 0x80
         if opcode == _TEXT and final:
             return _text(payload)
-        if opcode in (_TEXT, _CONTINUATION):
+        if opcode <= _BINARY:
             if self._message is None:
+                if final:
+                    return Binary(payload)
                 self._message = bytearray()
                 self._pieces = 0
+                self._is_binary = opcode == _BINARY
             self._message += payload
             self._pieces += 1
             if final:
                 whole, self._message = bytes(self._message), None
-                return _text(whole)
+                return Binary(whole) if self._is_binary else _text(whole)
             return Broken(CloseCode.POLICY, "too many fragments") if self._pieces > FRAGMENTS else None
-        if opcode == _PING:
-            return PingFrame(payload)
-        if opcode == _PONG:
-            return PongFrame()
-        return _close(payload)
+        if opcode == _CLOSE:
+            return _close(payload)
+        self.idle_frames += 1
+        if self.idle_frames > self._idle_frames_limit:
+            return Broken(CloseCode.TOO_MANY_ERRORS, "too many control frames")
+        return PingFrame(payload) if opcode == _PING else PongFrame()
 
     def _end(self, events: list[Incoming], broken: Broken) -> list[Incoming]:
-        self._ended = True
-        self._buffer = b""
-        self._message = None
+        self.stop()
         events.append(broken)
         return events
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -36,10 +37,17 @@ from chatapp.protocol.codes import CloseCode
 TAKE_OVER = "chatapp.take_over"
 CLOSE_TIMEOUT_S = 5.0
 """How long a client may take to answer a close frame and to take what was written before it."""
-HANDSHAKE_TIMEOUT_S = 10.0
 PONG_BACKLOG_BYTES = 16 * 1024
 """A client that has this much unread gets no pongs."""
 HIGH_WATER_BYTES = 256 * 1024
+STALLED_TIMEOUT_S = 30.0
+"""A client with ``HIGH_WATER_BYTES`` unread has this long to take three quarters of it, whatever else it says."""
+CONTROL_FRAMES_PER_S = 200
+"""Pings and pongs; who sends more is closed with 4429."""
+CLOSING_BYTES = 256 * 1024
+"""A client that goes on sending this much after it was closed is not listened to any more."""
+READ_BYTES = 4 * 1024
+"""What is read in one piece: a flood is looked at no further than the piece that it is closed for."""
 CORK_BYTES = 64 * 1024
 """More than this is not held to the end of the turn."""
 
@@ -88,6 +96,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
         self.logger.setLevel(logging.WARNING)
         self._receiver: Receiver | None = None
         self._reader: FrameReader | None = None
+        self._take_binary: Callable[[bytes], None] | None = None
         self._drained: asyncio.Event | None = None
         self._closing = False
         self.closed_with: int | None = None
@@ -95,6 +104,9 @@ class WireProtocol(WebSocketsSansIOProtocol):
         self._ender: asyncio.TimerHandle | None = None
         self._cork: Cork | None = None
         self._corked: bytes | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._counted_since = 0.0
+        self._after_close_bytes = 0
 
     # -- the endpoint's side --------------------------------------------------------------------------------------
 
@@ -115,12 +127,24 @@ class WireProtocol(WebSocketsSansIOProtocol):
         if self.close_timer is None:
             self.transport.close()
 
-    def _take_over(self, receiver: Receiver, frame_limit_bytes: int, cork: Cork) -> None:
-        """From now on the receiver gets the frames. The handshake must have been answered."""
+    def _take_over(
+        self,
+        receiver: Receiver,
+        frame_limit_bytes: int,
+        cork: Cork,
+        take_binary: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """From now on the receiver gets the frames. The handshake must have been answered.
+
+        Without ``take_binary`` a binary message ends the connection with 1003.
+        """
         self._cork = cork
         self.stop_keepalive()
         self._receiver = receiver
-        self._reader = FrameReader(frame_limit_bytes)
+        self._reader = FrameReader(
+            frame_limit_bytes, takes_binary=take_binary is not None, idle_frames_limit=CONTROL_FRAMES_PER_S
+        )
+        self._take_binary = take_binary
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         if self.disconnected:
             self._receiver = None
@@ -146,8 +170,31 @@ class WireProtocol(WebSocketsSansIOProtocol):
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
                 self._refuse_handshake()
             return
+        if len(data) <= READ_BYTES:
+            self._read(reader, data)
+            return
+        at = 0
+        while at < len(data):
+            # A large frame is not copied again and again.
+            size = READ_BYTES + 2 * reader.held_bytes
+            self._read(reader, data[at : at + size])
+            at += size
+            if self._closing:
+                reader.stop()
+                return
+
+    def _read(self, reader: FrameReader, data: bytes) -> None:
         receiver = self._receiver
         assert receiver is not None
+        if self._closing:
+            self._after_close_bytes += len(data)
+            if self._after_close_bytes > CLOSING_BYTES:
+                reader.stop()
+        elif reader.idle_frames:
+            now = self.loop.time()
+            if now - self._counted_since >= 1.0:
+                self._counted_since = now
+                reader.idle_frames = 0
         for event in reader.feed(data):
             if isinstance(event, Text):
                 receiver.receive(event.data)
@@ -161,12 +208,16 @@ class WireProtocol(WebSocketsSansIOProtocol):
                 self._answer_close(event)
             elif isinstance(event, Broken):
                 self._fail(event.code, event.reason)
+            else:
+                assert self._take_binary is not None
+                self._take_binary(event.data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.Protocol``."""
-        if self._ender is not None:
-            self._ender.cancel()
-            self._ender = None
+        for timer in (self._ender, self._stalled):
+            if timer is not None:
+                timer.cancel()
+        self._ender = self._stalled = None
         receiver, self._receiver = self._receiver, None
         self._corked = None
         if receiver is None:
@@ -179,9 +230,18 @@ class WireProtocol(WebSocketsSansIOProtocol):
             self._drained.set()
         receiver.ended()
 
+    def pause_writing(self) -> None:
+        """See ``asyncio.Protocol``."""
+        super().pause_writing()
+        if self._receiver is not None and self._stalled is None:
+            self._stalled = self.loop.call_later(STALLED_TIMEOUT_S, self._end, CloseCode.TOO_SLOW, "too slow to read")
+
     def resume_writing(self) -> None:
         """See ``asyncio.Protocol``."""
         super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
         if self._drained is not None:
             self._drained.set()
             self._drained = None
