@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import yaml
+from commands_page import commands_page
 from dashboard_page import dashboard
 from metrics_page import metrics_page
 from protocol_page import protocol_page
@@ -41,7 +42,8 @@ Each key may stand in `config.yaml` (start from `config.sample.yaml`), and in th
   of them are told at once. Only {", ".join(f"`{prefix}*`" for prefix in FOREIGN_PREFIXES)} and what Kubernetes sets for
   its Services are left alone.
 - `proxy_setting` and `test_token` are accepted, for old files, and not used.
-- `chatapp config check` tells what is wrong, `chatapp config show` what is in effect.
+- `chatapp config check` tells what is wrong, `chatapp config show` what is in effect, `chatapp config schema` prints
+  the JSON Schema of `config.yaml` for editors.
 """
 
 _SAMPLE_INTRODUCTION = """\
@@ -69,6 +71,7 @@ def asyncapi_page() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/commands.md": commands_page,
     "deploy/observability/grafana/dashboards/chatapp.json": dashboard,
     "docs/metrics.md": metrics_page,
     "docs/protocol.md": protocol_page,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
@@ -41,12 +40,14 @@ class Check(Struct, frozen=True):
     latency_ms: float | None
 
 
-class Readiness(Struct, frozen=True):
+class Readiness(Struct, frozen=True, omit_defaults=True):
     """``ready``; ``degraded`` (ready, but something that is not required is away); ``unavailable``, ``draining``."""
 
     status: str
     draining: bool
     checks: dict[str, Check]
+    replica: str = ""
+    """Which one answered."""
 
 
 class HealthController(Controller):
@@ -74,12 +75,14 @@ class HealthController(Controller):
         "/ready",
         summary="May it be sent clients?",
         operation_class=operation(
-            gives=Readiness("ready", False, {"postgres": Check(True, True, 0.4), "redis": Check(True, False, 0.2)})
+            gives=Readiness(
+                "ready", False, {"postgres": Check(True, True, 0.4), "redis": Check(True, False, 0.2)}, "chat-1:8080"
+            )
         ),
     )
     async def ready(self, parts: NamedDependency[Parts]) -> Response[Readiness]:
         """503 while the replica drains, or something that it cannot do without is away."""
-        readiness = await _readiness(parts.probes, draining=parts.draining())
+        readiness = await _readiness(parts)
         if readiness.status in ("ready", "degraded"):
             return Response(readiness, status_code=200)
         return Response(readiness, status_code=503, headers={"Retry-After": "1"})
@@ -98,7 +101,8 @@ async def metrics(parts: NamedDependency[Parts]) -> Response[bytes]:
     return Response(await parts.metrics(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-async def _readiness(probes: Mapping[str, Probe], *, draining: bool) -> Readiness:
+async def _readiness(parts: Parts) -> Readiness:
+    probes, draining = parts.probes, parts.draining()
     found = await asyncio.gather(*(_check(probe) for probe in probes.values()))
     checks = dict(zip(probes, found, strict=True))
     if draining:
@@ -107,7 +111,7 @@ async def _readiness(probes: Mapping[str, Probe], *, draining: bool) -> Readines
         status = "unavailable"
     else:
         status = "ready" if all(check.ok for check in found) else "degraded"
-    return Readiness(status, draining, checks)
+    return Readiness(status, draining, checks, parts.replica)
 
 
 async def _check(probe: Probe) -> Check:

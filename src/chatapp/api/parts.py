@@ -74,6 +74,8 @@ class Parts(Struct, frozen=True, kw_only=True):
     probes: Mapping[str, Probe]
     draining: Callable[[], bool] = lambda: False
     """Whether this replica is about to stop and wants no new clients."""
+    replica: str = ""
+    """Its name, for who asks whether it is ready."""
     rate_limits: RateLimits = NoRateLimits()
     body_bytes: int = 1048576
     """A longer body is answered with 413."""

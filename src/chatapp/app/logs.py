@@ -28,11 +28,16 @@ _CAUSE_CHARS = 300
 _CAUSES = 5
 
 
-def configure(level: Literal["debug", "info", "warn", "error"], form: Literal["auto", "json", "console"]) -> None:
-    """Everything that is logged in this process goes to standard error, once, with tokens blotted out."""
+def configure(
+    level: Literal["debug", "info", "warn", "error"], form: Literal["auto", "json", "console"], replica: str = ""
+) -> None:
+    """Everything that is logged in this process goes to standard error, once, with tokens blotted out.
+
+    ``replica``: its name, which JSON carries in each line.
+    """
     handler = logging.StreamHandler(sys.stderr)
     as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
-    handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty()))
+    handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty(), replica=replica))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(_LEVELS[level], logging.INFO))
@@ -47,7 +52,7 @@ def configure(level: Literal["debug", "info", "warn", "error"], form: Literal["a
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def formatter(*, as_json: bool, colors: bool = False) -> logging.Formatter:
+def formatter(*, as_json: bool, colors: bool = False, replica: str = "") -> logging.Formatter:
     """One line for each record (a traceback, for people, has more). Control characters are escaped in either form."""
     steps: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -56,6 +61,13 @@ def formatter(*, as_json: bool, colors: bool = False) -> logging.Formatter:
         _add_ids,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if replica and as_json:  # people look at one replica's terminal
+
+        def add_replica(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+            event.setdefault("replica", replica)
+            return event
+
+        steps.append(add_replica)
     failures = structlog.processors.ExceptionRenderer(_describe)
     last: list[Processor] = (
         [failures, structlog.processors.JSONRenderer()]

@@ -27,6 +27,7 @@ def parts_of(replica: Replica, metrics: MetricsPage) -> Parts:
         metrics=metrics.text,
         probes={"postgres": Probe(replica.probe_database), "redis": Probe(replica.probe_bus, required=False)},
         draining=lambda: replica.gateway.draining,
+        replica=replica.name,
         rate_limits=replica.rate_limiter or NoRateLimits(),
         body_bytes=limits.body_bytes,
         body_timeout_s=limits.body_timeout_s,

@@ -12,6 +12,7 @@ from chatapp.app.company import Company
 from chatapp.app.limits import rate_limiter
 from chatapp.app.metrics.http import HttpStats
 from chatapp.app.metrics.lag import LoopLag
+from chatapp.app.report import report
 from chatapp.app.tracing import tracer_of
 from chatapp.auth.keys import Keyring, SigningKey
 from chatapp.auth.passwords import Passwords
@@ -23,7 +24,7 @@ from chatapp.bus.client import open_client
 from chatapp.bus.echo import EchoBus
 from chatapp.bus.opening import AnyRedisBus, open_bus
 from chatapp.bus.presence import PresenceStore, RedisPresence
-from chatapp.config import PostgresSettings, Settings
+from chatapp.config import PostgresSettings, RedisSettings, Settings
 from chatapp.errors import Unavailable
 from chatapp.gateway.commands import Commands
 from chatapp.gateway.connection import ConnectionLimits
@@ -40,6 +41,7 @@ from chatapp.services.members import Members
 from chatapp.services.messages import Messages, announce
 from chatapp.services.publisher import Publisher
 from chatapp.services.revoking import Revoking
+from chatapp.services.roll_call import Answering
 from chatapp.services.sessions import Sessions
 from chatapp.services.signals import Signals
 from chatapp.services.tickets import SocketTickets
@@ -72,9 +74,12 @@ class Replica:
         standby: Standby | None = None,
         tracer: Tracer | None = None,
         presence_store: PresenceStore | None = None,
+        name: str = "",
     ) -> None:
-        """``presence_store``: None where presence is switched off."""
+        """``presence_store``: None where presence is switched off. ``name``: what operators call it."""
         self.settings = settings
+        self.name = name
+        self.started_at = datetime.now(UTC)
         self.tracer = tracer
         limits, delivery, auth = settings.limits, settings.delivery, settings.auth
         clock = asyncio.get_running_loop().time
@@ -130,6 +135,7 @@ class Replica:
             heartbeat_s=delivery.heartbeat_s,
             rooms_per_connection=limits.rooms_per_connection,
             epoch=epoch,
+            replica=name,
         )
         self.company: Company | None = None
         if presence_store is not None:
@@ -154,6 +160,7 @@ class Replica:
         self.heartbeat = Heartbeat(self.hub, self.gateway, clock, delivery.heartbeat_s)
 
         self.hub.on_control = self.revoking.hear
+        self.hub.on_roll_call = Answering(heard, lambda: report(self), clock).hear
         self.hub.on_missing = self.repair.gap
         self.hub.on_interrupted = self._interrupted
         self.hub.on_joined = self.following.joined
@@ -293,21 +300,20 @@ class Replica:
             self.gateway.start_over()
 
 
-async def build(settings: Settings, key: bytes, tracer: Tracer | None = None) -> Replica:
-    """A replica over the configured PostgreSQL and Redis. Raises ``Unavailable`` when PostgreSQL is.
+async def build(settings: Settings, key: bytes, tracer: Tracer | None = None, name: str = "") -> Replica:
+    """A replica of this name over the configured PostgreSQL and Redis. Raises ``Unavailable`` when PostgreSQL is.
 
     It closes the tracer at its end; without one, there is one by the settings.
     """
-    database = _database(settings.postgres_db)
+    database = open_database(settings.postgres_db)
     standby = None
     if (reading := settings.postgres_db.for_reading()) is not None:
         clock = asyncio.get_running_loop().time
-        standby = Standby(_database(reading, patience_ms=STANDBY_PATIENCE_MS), database, clock, reading.read_lag_s)
-    redis = settings.redis
-    bus = open_bus(redis.mode, redis.connection_url(), nodes=redis.addresses(), sentinel_master=redis.sentinel_master)
+        standby = Standby(open_database(reading, patience_ms=STANDBY_PATIENCE_MS), database, clock, reading.read_lag_s)
+    bus = open_redis(settings.redis)
     epoch = await epochs.recognise(database)
     store = _presence_store(settings) if settings.presence.enabled else None
-    return Replica(settings, key, database, bus, epoch, standby, tracer or tracer_of(settings), store)
+    return Replica(settings, key, database, bus, epoch, standby, tracer or tracer_of(settings), store, name)
 
 
 def _presence_store(settings: Settings) -> PresenceStore:
@@ -318,7 +324,13 @@ def _presence_store(settings: Settings) -> PresenceStore:
     return RedisPresence(client, settings.presence.offline_after_s)
 
 
-def _database(postgres: PostgresSettings, patience_ms: int | None = None) -> Database:
+def open_redis(redis: RedisSettings) -> AnyRedisBus:
+    """The configured bus, not started yet."""
+    return open_bus(redis.mode, redis.connection_url(), nodes=redis.addresses(), sentinel_master=redis.sentinel_master)
+
+
+def open_database(postgres: PostgresSettings, patience_ms: int | None = None) -> Database:
+    """The configured database; no connection is opened yet. ``patience_ms`` bounds connects and statements more."""
     arguments = postgres.connect_args()
     if patience_ms is not None:
         arguments["timeout"] = patience_ms / 1000

@@ -28,6 +28,7 @@ from chatapp.app.metrics.collector import collect
 from chatapp.app.metrics.page import Crew, MetricsPage
 from chatapp.app.metrics.text import render
 from chatapp.app.replica import build
+from chatapp.app.report import replica_name
 from chatapp.app.rotation import KeySource, Rotation, forward
 from chatapp.app.server import Application, Server, uvicorn_config
 from chatapp.app.tracing import check
@@ -137,15 +138,17 @@ def _work(
     crew: Crew | None = None,
 ) -> int:
     """One replica, to its end."""
-    logs.configure(settings.logger.log_level, settings.logger.format)
+    port = sockets[0].getsockname()[1] if sockets else settings.general.port
+    name = replica_name(settings, port, crew or Crew())
+    logs.configure(settings.logger.log_level, settings.logger.format, replica=name)
     # A process that was spawned beside others starts with the default handlers: uvicorn sets its own.
-    return uvloop.run(_replica(settings, key, key_source, list(sockets or ()), crew or Crew()))
+    return uvloop.run(_replica(settings, key, key_source, list(sockets or ()), crew or Crew(), name))
 
 
 async def _replica(
-    settings: Settings, key: bytes, key_source: KeySource, sockets: list[socket.socket], crew: Crew
+    settings: Settings, key: bytes, key_source: KeySource, sockets: list[socket.socket], crew: Crew, name: str
 ) -> int:
-    replica = await build(settings, key)
+    replica = await build(settings, key, name=name)
     metrics = MetricsPage(crew, lambda: render(collect(replica), crew.worker))
     async with replica.running(), Rotation(key_source, replica).running(), metrics.told_to_siblings():
         server = Server(uvicorn_config(settings, Application(replica, metrics)), replica)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -14,21 +15,22 @@ _PROBE_TIMEOUT_S = 5.0
 
 @click.command()
 @config_option
+@click.option("--json", "as_json", is_flag=True, help="JSON: ready, and why not.")
 @click.pass_context
-def health(context: click.Context, path: Path | None) -> None:
+def health(context: click.Context, path: Path | None, as_json: bool) -> None:
     """Ask the replica on this host whether it is ready; exit with 0 if so, else 1. For container health checks."""
     settings = load_settings(path, complete=False, quiet=True)
-    status = _probe(_ready_url(settings))
-    click.echo(status or "ready")
+    status = _probe(f"{own_url(settings)}/health/ready")
+    click.echo(json.dumps({"ready": status is None, "reason": status}) if as_json else status or "ready")
     context.exit(1 if status else 0)
 
 
-def _ready_url(settings: Settings) -> str:
-    """On the loopback, unless the service listens on one address only."""
+def own_url(settings: Settings) -> str:
+    """Of the replica on this host: on the loopback, unless the service listens on one address only."""
     general = settings.general
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}.get(general.host, general.host)  # noqa: S104
     scheme = "https" if general.tls_cert_file else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{general.port}/health/ready"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{general.port}"
 
 
 def _probe(url: str) -> str | None:

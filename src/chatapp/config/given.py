@@ -16,7 +16,7 @@ from chatapp.config.keys import Key, keys
 from chatapp.config.problems import Problem
 
 # Accepted because the Go application had them; nothing reads them.
-_UNUSED = ("proxy_setting", "test_token")
+UNUSED = ("proxy_setting", "test_token")
 
 
 class Origin(Struct, frozen=True):
@@ -58,7 +58,7 @@ class Given:
         """The key of this name; None, with a problem or notice noted, when there is none."""
         name = ".".join(parts)
         key = keys().get(name)
-        if key is None and any(part in _UNUSED for part in parts[:2]):
+        if key is None and any(part in UNUSED for part in parts[:2]):
             self.notices.append(f"{name} is accepted and not used ({source})")
         elif key is None:
             close = get_close_matches(name, keys(), n=1, cutoff=0.75)

@@ -52,6 +52,14 @@ class GeneralSettings(Struct, frozen=True, kw_only=True):
             extra={"expected": "a list of addresses or networks such as 10.0.0.0/8"},
         ),
     ] = ("127.0.0.1",)
+    replica_name: Annotated[
+        Annotated[str, Meta(pattern=r"^[!-~]{1,64}$")] | None,
+        Meta(
+            description="What this replica is called in logs, probes, commands and to its clients. Without one: host "
+            "name and port. With several workers each one's number comes after it.",
+            extra={"expected": "1 to 64 visible ASCII characters"},
+        ),
+    ] = None
     web: Annotated[bool, Meta(description="Serve the small web client at /.")] = True
 
 

@@ -6,7 +6,8 @@ import hmac
 import re
 from typing import ClassVar
 
-_RATE = re.compile(r"(\d{1,9}) */ *(?:(\d{1,6}) *)?(second|minute|hour|day)s?")
+RATE_PATTERN = r"^ *(\d{1,9}) */ *(?:(\d{1,6}) *)?(second|minute|hour|day)s? *$"
+_RATE = re.compile(RATE_PATTERN)
 _PERIODS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 

@@ -21,6 +21,6 @@ the signing key · ``errors``.
 
 from chatapp.embedded.errors import ExtraNotInstalled, OwnServicesError
 from chatapp.embedded.files import signing_key
-from chatapp.embedded.services import Endpoints, OwnServices
+from chatapp.embedded.services import Endpoints, OwnServices, find_running
 
-__all__ = ["Endpoints", "ExtraNotInstalled", "OwnServices", "OwnServicesError", "signing_key"]
+__all__ = ["Endpoints", "ExtraNotInstalled", "OwnServices", "OwnServicesError", "find_running", "signing_key"]

@@ -12,6 +12,8 @@ from types import TracebackType
 
 from msgspec import Struct
 
+from chatapp.embedded.access import read_access
+from chatapp.embedded.daemon import Daemon
 from chatapp.embedded.errors import OwnServicesError
 from chatapp.embedded.files import private_home
 from chatapp.embedded.postgres import Postgres
@@ -79,6 +81,24 @@ class OwnServices:
                 joined.leave()
             finally:
                 joined.close()
+
+
+def find_running(directory: Path) -> Endpoints | None:
+    """The own servers of a directory, if both run; nothing is made, started or kept. They may stop at any moment."""
+    home = directory.absolute() / ".chatapp"
+    addresses = [read_access(home / f"{name}.json") for name in ("postgres", "valkey")]
+    if None in addresses or not all(_is_running(home, name) for name in ("postgres", "valkey")):
+        return None
+    postgres, valkey = (address for address in addresses if address is not None)
+    return Endpoints(
+        f"postgresql://chatapp:{postgres.password}@127.0.0.1:{postgres.port}/chatapp",
+        f"redis://:{valkey.password}@127.0.0.1:{valkey.port}/0",
+    )
+
+
+def _is_running(home: Path, name: str) -> bool:
+    with contextlib.closing(Daemon(name, home)) as daemon:
+        return daemon.is_running()
 
 
 class _Joined:

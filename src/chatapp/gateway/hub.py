@@ -22,7 +22,7 @@ from chatapp.gateway.room import Room
 from chatapp.gateway.transport import Burst
 from chatapp.protocol.envelope import Envelope, Kind, unpack
 from chatapp.protocol.ids import ChatId, Seq, UserId
-from chatapp.protocol.topics import CONTROL, PRESENCE, chat_topic, user_topic
+from chatapp.protocol.topics import CONTROL, PRESENCE, ROLL_CALL, chat_topic, user_topic
 from chatapp.tracing import spans
 from chatapp.tracing.port import Tracer
 
@@ -87,6 +87,8 @@ class Hub:
         """Told what came on the topic of presence; None: it is not subscribed to."""
         self.on_arrival: Callable[[UserId], None] = lambda user_id: None
         """Told of a user's first connection here."""
+        self.on_roll_call: Callable[[bytes], None] = lambda payload: None
+        """Told when an operator's command asks who is there."""
         self.on_missing: Callable[[LiveRoom], None] = lambda room: None
         """Told when a room finds a gap."""
         self.on_interrupted: Callable[[], None] = lambda: None
@@ -96,7 +98,8 @@ class Hub:
 
     async def listen(self) -> None:
         """Subscribe to what every replica hears. Call it once the bus has been started."""
-        await self.subscribe([CONTROL] if self.on_presence is None else [CONTROL, PRESENCE])
+        topics = [CONTROL, ROLL_CALL]
+        await self.subscribe(topics if self.on_presence is None else [*topics, PRESENCE])
 
     # -- connections ----------------------------------------------------------------------------------------------
 
@@ -229,6 +232,9 @@ class Hub:
     def _hear_other(self, delivery: Delivery) -> None:
         if delivery.topic == CONTROL:
             self.on_control(delivery.payload)
+            return
+        if delivery.topic == ROLL_CALL:
+            self.on_roll_call(delivery.payload)
             return
         if delivery.topic == PRESENCE and self.on_presence is not None:
             self.on_presence(delivery.payload)

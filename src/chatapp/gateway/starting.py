@@ -37,7 +37,7 @@ class Start(Struct, frozen=True, eq=False):
 
 
 class Starting:
-    """One for each replica. ``epoch`` and ``heartbeat_s`` are what ``ready`` tells."""
+    """One for each replica. ``epoch``, ``heartbeat_s`` and ``replica`` (its name) are what ``ready`` tells."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Starting:
         heartbeat_s: int,
         rooms_per_connection: int,
         epoch: str,
+        replica: str = "",
     ) -> None:
         self._hub = hub
         self._following = following
@@ -55,6 +56,7 @@ class Starting:
         self._heartbeat_s = heartbeat_s
         self._rooms_per_connection = rooms_per_connection
         self.epoch = epoch
+        self._replica = replica
         self._waiting: list[Start] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -149,6 +151,7 @@ class Starting:
                     heartbeat_s=self._heartbeat_s,
                     epoch=self.epoch,
                     chats=told,
+                    replica=self._replica,
                 )
             )
         )

@@ -207,7 +207,7 @@ class ChatPosition(_Payload, frozen=True):
     last_read_seq: Seq
 
 
-class ReadyPayload(Struct, frozen=True):
+class ReadyPayload(_Payload, frozen=True):
     """``epoch``: positions of another epoch are void (the database went back in time)."""
 
     user_id: UserId
@@ -216,6 +216,8 @@ class ReadyPayload(Struct, frozen=True):
     heartbeat_s: int
     epoch: str
     chats: list[ChatPosition]
+    replica: str = ""
+    """Which one it is, as operators call it. Empty from replicas that do not tell."""
 
 
 class Ready(_Event, frozen=True, tag="ready"):

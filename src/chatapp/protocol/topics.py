@@ -1,4 +1,4 @@
-"""Names of the bus's topics. A replica subscribes to what its own connections need, and to ``CONTROL``."""
+"""Names of the bus's topics. A replica hears those that its own connections need, ``CONTROL`` and ``ROLL_CALL``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from chatapp.protocol.ids import ChatId, UserId
 
 CONTROL = b"chatapp:control"
 """Every replica listens: revocations of tokens."""
+ROLL_CALL = b"chatapp:roll-call"
+"""Every replica listens: an operator's command asks who is there."""
 
 PRESENCE = b"chatapp:presence"
 """Every replica listens, unless presence is switched off: who came online and who went offline."""
@@ -22,3 +24,8 @@ def chat_topic(chat_id: ChatId) -> bytes:
 def user_topic(user_id: UserId) -> bytes:
     """What concerns one user on all connections: becoming a member of a chat."""
     return _USER % user_id
+
+
+def roll_answer_topic(answer_to: str) -> bytes:
+    """Where all replicas answer one roll call; only who asked listens."""
+    return b"chatapp:roll-answer:%b" % answer_to.encode("ascii")

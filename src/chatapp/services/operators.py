@@ -5,19 +5,23 @@ Works beside running replicas: they learn of ended tokens over the bus, and from
 
 from __future__ import annotations
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from chatapp.auth.passwords import Passwords
+from chatapp.auth.principal import Principal
 from chatapp.auth.tokens import Tokens
-from chatapp.errors import Conflict, Suspended, UserNotFound
-from chatapp.protocol.ids import UserId
+from chatapp.errors import Conflict, SessionNotFound, Suspended, UserNotFound
+from chatapp.protocol.ids import SessionId, UserId
 from chatapp.protocol.views import Profile
 from chatapp.services import audit
 from chatapp.services.fields import Fields
 from chatapp.services.revoking import Revoking
 from chatapp.services.sessions import Sessions
+from chatapp.storage import sessions as session_statements
 from chatapp.storage import users
 from chatapp.storage.audit import Actor, Details
 from chatapp.storage.engine import Database
-from chatapp.storage.sessions import Origin
+from chatapp.storage.sessions import Origin, SessionRow
 from chatapp.storage.users import Account
 
 
@@ -114,6 +118,39 @@ class Operators:
             row = await self._sessions.end_all(connection, self._actor, user_id)
         self._revoking.tell(row)
 
+    async def sessions_of(self, user_id: UserId) -> list[SessionRow]:
+        """A user's sessions, newest first, 1000 at most."""
+        return await session_statements.page(self._database, user_id, limit=1000, offset=0)
+
+    async def end_session(self, user_id: UserId, session_id: SessionId) -> None:
+        """End one session of a user, with all of its tokens. Raises ``SessionNotFound``."""
+        async with self._database.begin() as connection:
+            expires_at = await session_statements.end(connection, user_id, session_id)
+            if expires_at is None:
+                raise SessionNotFound
+            row = await self._revoking.write_session(connection, user_id, session_id, expires_at=expires_at)
+            await self._note_end(connection, user_id, session_id)
+        self._revoking.tell(row)
+
+    async def end_token(self, token: str) -> Principal:
+        """End the session that a token is of; without one, the token alone. Says whose it was.
+
+        Raises ``InvalidToken`` when it is none (any more), ``SessionNotFound`` when its session has ended already.
+        """
+        principal = self._tokens.verify(token)
+        if principal.session_id is not None:
+            await self.end_session(principal.user_id, principal.session_id)
+            return principal
+        async with self._database.begin() as connection:
+            row = await self._revoking.write_token(connection, principal)
+            await self._note_end(connection, principal.user_id, None)
+        self._revoking.tell(row)
+        return principal
+
+    def read_token(self, token: str) -> Principal:
+        """Whose token it is, and until when. Raises ``InvalidToken``."""
+        return self._tokens.verify(token)
+
     async def issue_token(self, user_id: UserId) -> str:
         """Make a token, of a session that the user sees and can end. Raises ``UserNotFound``, ``Suspended``."""
         account = await users.account(self._database, user_id)
@@ -122,13 +159,18 @@ class Operators:
             raise UserNotFound
         if account.suspended_at is not None:
             raise Suspended
-        session_id = await self._sessions.start(user_id, Origin(user_agent=f"operator {self._actor.name}"[:200]))
+        origin = Origin(user_agent=f"operator {self._actor.name}"[:200])
+        session_id = await self._sessions.start(user_id, origin, self._tokens.lifetime)
         async with self._database.begin() as connection:
             await audit.note(
                 connection, self._actor, "token.issued", audit.user(user_id), Details(session_id=session_id)
             )
         token, _ = self._tokens.issue(user_id, account.profile.username, generation, session_id)
         return token
+
+    async def _note_end(self, connection: AsyncConnection, user_id: UserId, session_id: SessionId | None) -> None:
+        details = Details(session_id=session_id)
+        await audit.note(connection, self._actor, "session.ended", audit.user(user_id), details)
 
     async def _say_why(self, user_id: UserId, error: str, code: str) -> None:
         if await users.account(self._database, user_id) is not None:

@@ -55,13 +55,13 @@ class Sessions:
         """Of a session that is not renewed: that of its token."""
         return self._lifetime
 
-    async def start(self, user_id: UserId, origin: Origin) -> SessionId:
-        """A login succeeded: one row more."""
+    async def start(self, user_id: UserId, origin: Origin, lifetime: timedelta | None = None) -> SessionId:
+        """A login succeeded: one row more. ``lifetime``: of its token, when that is shorter than usual."""
         opened = await statements.start(
             self._database,
             user_id,
             origin,
-            expires_at=self._clock() + self._lifetime,
+            expires_at=self._clock() + (lifetime or self._lifetime),
             limit=self._per_user,
         )
         for row in opened.ended:

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from chatapp.app.replica import Replica
 
 BUILD = gauge(
-    "build_info", "1, with what runs here.", "Two versions for long: a rollout got stuck.", "version", "python"
+    "build_info",
+    "1, with what runs here.",
+    "Two versions for long: a rollout got stuck.",
+    "version",
+    "python",
+    "replica",
 )
 DRAINING = gauge("draining", "1 while this replica sends its clients elsewhere, to stop.")
 LAG = histogram(
@@ -51,7 +56,7 @@ FAMILIES = (BUILD, DRAINING, LAG, WORST_LAG, TASKS, *PROCESS)
 
 def collect(replica: Replica) -> Iterator[Reading]:
     """Their numbers."""
-    yield BUILD.by_all({(_version(), platform.python_version()): 1})
+    yield BUILD.by_all({(_version(), platform.python_version(), replica.name): 1})
     yield DRAINING.of(replica.gateway.draining)
     yield LAG.of(replica.loop_lag.late_s)
     yield WORST_LAG.of(replica.loop_lag.worst_s)
