@@ -114,6 +114,15 @@ async def test_unknown_addresses_and_methods_are_refused_in_the_same_shape(api: 
     assert "POST" in refused.headers["allow"]
 
 
+async def test_an_address_tells_all_its_methods(api: Api, alice: Person) -> None:
+    for path, methods in (
+        ("/users/1", "DELETE, GET, OPTIONS, PUT"),
+        ("/chats", "GET, OPTIONS, POST"),
+        ("/auth/sessions", "DELETE, GET, OPTIONS"),
+    ):
+        assert (await alice.client.options(path)).headers["allow"] == methods
+
+
 async def test_what_nobody_foresaw_is_logged_with_the_id_and_not_told(
     api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar.datastructures import MutableScopeHeaders
+from litestar.routes import HTTPRoute
 from litestar.types import Message, Scope
 
 from chatapp.api.request_id import HEADER, request_id
@@ -22,6 +23,22 @@ async def add_headers(message: Message, scope: Scope) -> None:
     if message["type"] not in _STARTS:
         return
     headers = MutableScopeHeaders.from_message(message)
+    if "allow" in headers and scope.get("method") == "OPTIONS":
+        headers["Allow"] = _allowed(scope)
     headers[HEADER] = request_id(scope)
     for name, value in _EVERYWHERE.items():
         headers.setdefault(name, value)
+
+
+def _allowed(scope: Scope) -> str:
+    """All methods of the address that was asked.
+
+    Litestar's (2.25) own answer to OPTIONS knows the first of them only where several handlers share an address.
+    """
+    routes = scope["litestar_app"].routes
+    here = [
+        route.methods
+        for route in routes
+        if isinstance(route, HTTPRoute) and route.path_format == scope["path_template"]
+    ]
+    return ", ".join(sorted(set().union(*here)))

@@ -35,8 +35,9 @@ class Application:
 
     def __init__(self, replica: Replica, metrics: MetricsPage) -> None:
         limits = replica.settings.limits
-        api = build_api(parts_of(replica, metrics))
-        self._http = Access(CountedHttp(api, replica.http_stats), replica.tracer)
+        self.api = build_api(parts_of(replica, metrics))
+        """What answers HTTP, with all its routes."""
+        self._http = Access(CountedHttp(self.api, replica.http_stats), replica.tracer)
         self._sockets = Sockets(
             replica.gateway,
             replica.authenticate,
