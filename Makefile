@@ -7,7 +7,7 @@ CONFIG_PATH ?= .
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo dev build test screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos soak conformance
+.PHONY: help run demo dev build test screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos soak fuzz conformance
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ chaos: $(VENV)/dev.mark ## Break things for SECONDS (60) and prove that nothing 
 
 soak: $(VENV)/bench.mark ## Load, churn and hostile clients together, and does anything grow: make soak MINUTES=20 (or HOURS=0.5), writes docs/soak.md
 	$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),0) --hours $(or $(HOURS),0) --output docs/soak --page docs/soak.md
+
+fuzz: $(VENV)/dev.mark ## Try what nobody thought of for SECONDS (60), and tell how long others waited for a pong
+	$(BIN)/python -m tests.security.fuzz --seconds $(or $(SECONDS),60)
 
 conformance: $(VENV)/dev.mark ## Run the Autobahn cases against the sockets' protocol, directly and through HAProxy
 	$(BIN)/python -m tests.conformance.report

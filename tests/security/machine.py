@@ -28,8 +28,8 @@ GARBAGE = (
 CONTENTS = {"hello": OK, "\u00e9\U0001f600 <b>": OK, "": "validation_failed", " \u200b": "validation_failed"}
 CONTENTS |= {"a\0b": "validation_failed", "x" * 16_385: "validation_failed"}
 
-ACTS = ("send", "send", "rest_send", "edit", "delete", "add", "remove", "rename", "join", "leave", "read", "ping")
-ACTS += ("typing", "garbage", "far")
+ACTS = ["send", "send", "rest_send", "edit", "delete", "add", "remove", "rename", "join", "leave", "read", "ping"]
+ACTS += ["typing", "garbage", "far"]
 
 
 class Step(Struct, frozen=True):

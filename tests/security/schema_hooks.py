@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,7 +21,7 @@ class Users:
     def __init__(self) -> None:
         self._token: str | None = None
 
-    def get(self, case: schemathesis.Case, context: schemathesis.AuthContext) -> str:
+    def get(self, case: schemathesis.Case[Any], context: schemathesis.AuthContext) -> str:
         """The token for this request."""
         base = urlsplit(case.operation.base_url or "")
         if context.operation.path.endswith(ENDING):
@@ -29,7 +30,7 @@ class Users:
             self._token = _register(f"{base.scheme}://{base.netloc}")
         return self._token
 
-    def set(self, case: schemathesis.Case, data: str, context: schemathesis.AuthContext) -> None:
+    def set(self, case: schemathesis.Case[Any], data: str, context: schemathesis.AuthContext) -> None:
         """Put it where it belongs."""
         case.headers["Authorization"] = f"Bearer {data}"
 

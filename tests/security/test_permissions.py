@@ -125,7 +125,9 @@ async def answer(client: Client, kind: str, payload: Any) -> str:
         # Membership may have to be asked of the database; commands of one connection are carried out in their order.
         await client.ask("read", {"chat_id": payload["chat_id"], "seq": 0})
         refused = [heard for heard in client.heard if heard.get("id") == "typed"]
-        event = refused[0] if refused else {"type": "ack", "payload": {}}
+        if not refused:
+            return OK
+        event = refused[0]
     else:
         event = await client.ask(kind, payload)
     return OK if event["type"] in ("ack", "pong") else f"403 {event['payload']['code']}"

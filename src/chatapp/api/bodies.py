@@ -11,12 +11,36 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatapp.protocol.ids import AnyId
 
-_Username = Annotated[str, Meta(description="3 to 50 characters after trimming, unique without regard to case.")]
-_Password = Annotated[str, Meta(description="6 to 1024 characters.", extra_json_schema={"format": "password"})]
+# ``extra_json_schema`` tells of rules that services check. Lengths that count after trimming have no maximum there.
+_Username = Annotated[
+    str,
+    Meta(
+        description="3 to 50 characters after trimming, unique without regard to case.",
+        extra_json_schema={"minLength": 3},
+    ),
+]
+_Password = Annotated[
+    str,
+    Meta(
+        description="6 to 1024 characters.", extra_json_schema={"format": "password", "minLength": 6, "maxLength": 1024}
+    ),
+]
 _DisplayName = Annotated[str, Meta(description="At most 100 characters.")]
 _ChatName = Annotated[str, Meta(description="1 to 100 characters; a direct chat needs none.")]
-_MemberIds = Annotated[list[AnyId], Meta(description="1 to 1000 ids. In a form: repeated, or with commas between.")]
-_Content = Annotated[str, Meta(description="1 to limits.content_bytes bytes of UTF-8, not only white space.")]
+_MemberIds = Annotated[
+    list[AnyId],
+    Meta(
+        description="1 to 1000 ids. In a form: repeated, or with commas between.",
+        extra_json_schema={"minItems": 1, "maxItems": 1000},
+    ),
+]
+_Content = Annotated[
+    str,
+    Meta(
+        description="1 to limits.content_bytes bytes of UTF-8, not only white space.",
+        extra_json_schema={"minLength": 1},
+    ),
+]
 
 
 class Register(Struct, frozen=True):

@@ -31,6 +31,7 @@ class ChatsController(Controller):
             takes=bodies.CreateChat,
             example={"name": "climbing", "is_group": True, "member_ids": [2, 3]},
             gives=examples.CHAT,
+            repeats=True,
         ),
     )
     async def create(self, request: Call, chats: NamedDependency[Chats]) -> Response[Chat]:

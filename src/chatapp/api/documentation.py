@@ -6,7 +6,7 @@ Answers are described by what handlers return; what handlers read by hand (bodie
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -67,7 +67,7 @@ _IDEMPOTENCY = Parameter(
     param_in="header",
     required=False,
     description="1 to 64 visible ASCII characters: the same message is stored once, however often it is sent",
-    schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=64),
+    schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=64, pattern="^[!-~]+$"),
 )
 PAGE = ("limit", "offset")
 """The query of a list."""
@@ -81,11 +81,13 @@ def operation(
     path: Collection[str] = (),
     query: Collection[str] = (),
     idempotent: bool = False,
+    repeats: bool = False,
     refuses: Collection[int] = (),
 ) -> type[Operation]:
     """A handler's ``operation_class``: which body it takes and parameters it reads, and with what it answers.
 
-    ``gives`` is an example of the answer, ``example`` one of the body. 401 and what every body may cause is added.
+    ``gives`` is an example of the answer, ``example`` one of the body; ``repeats``: what was there already is answered
+    with 200 instead of 201. 401 and what every body may cause is added.
     """
     statuses = {*refuses, 503, *((400, 413, 415) if takes else ()), *((400,) if path or query else ())}
 
@@ -97,6 +99,8 @@ def operation(
             self.parameters = [*_path(path), *_query(query), *([_IDEMPOTENCY] if idempotent else [])]
             also = {401} if self.security else set()
             answers = {status: answer for status, answer in (self.responses or {}).items() if status < "400"}
+            if repeats:
+                answers["200"] = replace(answers["201"], description="It was there already")
             for answer in answers.values():
                 if gives is not None and isinstance(answer, OpenAPIResponse) and answer.content:
                     for media_type in answer.content.values():
@@ -129,8 +133,15 @@ def openapi_config() -> OpenAPIConfig:
 
 def _body(kind: type[Struct], example: Mapping[str, Any] | None) -> RequestBody:
     described = msgspec.json.schema(kind)["$defs"][kind.__name__]
-    content = OpenAPIMediaType(schema=cast(Schema, described), example=example)  # a dict is rendered as it is
-    return RequestBody(content={JSON: content, URL_ENCODED: content, MULTIPART: content}, required=True)
+    required = described.get("required", [])
+    # null is as if it were left out; a form has no null.
+    nullable = {
+        name: field if name in required else {"anyOf": [field, {"type": "null"}]}
+        for name, field in described["properties"].items()
+    }
+    form = OpenAPIMediaType(schema=cast(Schema, described), example=example)  # a dict is rendered as it is
+    content = OpenAPIMediaType(schema=cast(Schema, {**described, "properties": nullable}), example=example)
+    return RequestBody(content={JSON: content, URL_ENCODED: form, MULTIPART: form}, required=True)
 
 
 def _refusal(text: str, example: Struct) -> OpenAPIResponse:

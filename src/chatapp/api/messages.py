@@ -35,6 +35,7 @@ class MessagesController(Controller):
             example={"chat_id": 7, "content": "hello"},
             gives=examples.MESSAGE,
             idempotent=True,
+            repeats=True,
             refuses=(403, 409, 429),
         ),
     )
