@@ -21,6 +21,13 @@ from chatapp.config import Settings
 
 BOTH = {"DATABASE_URL": "postgres://u:hunter2@db/chat?sslmode=disable", "REDIS_URL": "redis://:hunter2@cache"}
 
+IN_PRODUCTION = {
+    "CHATAPP_GENERAL__ENVIRONMENT": "production",
+    "DATABASE_URL": "postgres://u:hunter2@127.0.0.1/chat",
+    "REDIS_URL": "rediss://:hunter2@cache",
+    "CHATAPP_LIMITS__ALLOWED_ORIGINS": "https://chat.example.org",
+}
+
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +144,11 @@ def test_migrate_connects_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -
         calls.append((url, connect_args))
 
     monkeypatch.setattr("chatapp.storage.migrate.upgrade", upgrade)
-    only_database = {"DATABASE_URL": BOTH["DATABASE_URL"], "CHATAPP_GENERAL__ENVIRONMENT": "production"}
+    only_database = {
+        "DATABASE_URL": BOTH["DATABASE_URL"],
+        "CHATAPP_GENERAL__ENVIRONMENT": "production",
+        "CHATAPP_POSTGRES_DB__ALLOW_UNENCRYPTED": "true",
+    }
     assert run("system", "migrate", CHATAPP_POSTGRES_DB__SCHEMA="chat", **only_database).exit_code == 0
     ((url, connect_args),) = calls
     assert url.host == "db"
@@ -204,6 +215,14 @@ def test_health_fails_when_nobody_listens() -> None:
 def test_every_key_is_a_new_one_that_production_takes() -> None:
     first, second = (run("key", "generate").stdout.strip() for _ in range(2))
     assert first != second
-    assert run("config", "check", PASETO_KEY=first, CHATAPP_GENERAL__ENVIRONMENT="production", **BOTH).exit_code == 0
+    assert run("config", "check", PASETO_KEY=first, **IN_PRODUCTION).exit_code == 0
     told = json.loads(run("key", "generate", "--json").stdout)
     assert SigningKey(bytes.fromhex(told["key"])).key_id == told["id"]
+
+
+def test_check_tells_all_that_production_refuses_at_once() -> None:
+    result = run("config", "check", CHATAPP_GENERAL__ENVIRONMENT="production", **BOTH)
+    assert result.exit_code == 2
+    for key in ("auth.paseto_key", "postgres_db.url", "redis.url", "limits.allowed_origins"):
+        assert key in result.stderr
+    assert "hunter2" not in result.output

@@ -10,6 +10,13 @@ from chatapp.config import ConfigError, Settings, load
 
 STRONG_KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 BOTH = {"DATABASE_URL": "postgres://u:p@db/chat", "REDIS_URL": "redis://cache"}
+PRODUCTION = {
+    "DATABASE_URL": "postgres://u:p@db/chat?sslmode=verify-full&sslrootcert=system",
+    "REDIS_URL": "rediss://cache",
+    "CHATAPP_GENERAL__ENVIRONMENT": "production",
+    "CHATAPP_LIMITS__ALLOWED_ORIGINS": "https://chat.example.org",
+}
+"""All that production wants, but for a key."""
 
 
 def from_environ(**environ: str) -> Settings:

@@ -10,7 +10,7 @@ from chatapp.config import Rate, Settings, load
 from chatapp.config.environment import read_environ
 from chatapp.config.given import Given
 from chatapp.config.keys import keys
-from tests.config.support import BOTH, STRONG_KEY, from_environ, from_yaml, problems_of, problems_of_yaml
+from tests.config.support import BOTH, PRODUCTION, STRONG_KEY, from_environ, from_yaml, problems_of, problems_of_yaml
 
 
 def test_nothing_given_means_the_defaults_and_own_services() -> None:
@@ -160,7 +160,7 @@ def test_one_service_without_the_other_is_refused_by_name() -> None:
 
 
 def test_a_part_of_the_settings_is_enough_for_commands_that_use_a_part() -> None:
-    environ = {"DATABASE_URL": BOTH["DATABASE_URL"], "CHATAPP_GENERAL__ENVIRONMENT": "production"}
+    environ = {name: PRODUCTION[name] for name in ("DATABASE_URL", "CHATAPP_GENERAL__ENVIRONMENT")}
     assert load(None, environ, complete=False).postgres_db.is_configured
 
 

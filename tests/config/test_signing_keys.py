@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.config.signing_keys import KeyFormatError, decode_key, weakness_of
-from tests.config.support import BOTH, STRONG_KEY, from_environ, problems_of
-
-PRODUCTION = {**BOTH, "CHATAPP_GENERAL__ENVIRONMENT": "production"}
+from tests.config.support import BOTH, PRODUCTION, STRONG_KEY, from_environ, problems_of
 
 
 @given(st.binary(min_size=32, max_size=32))

@@ -10,6 +10,7 @@ import msgspec
 
 from chatapp.config.checks import Finding, incomplete_database, wrong_forms, wrong_relations
 from chatapp.config.environment import read_environ
+from chatapp.config.exposure import exposed, exposed_database
 from chatapp.config.given import Given
 from chatapp.config.keys import Key, sections
 from chatapp.config.problems import ConfigError, Problem
@@ -36,8 +37,10 @@ def load(path: Path | None, environ: Mapping[str, str], *, complete: bool = True
     settings = _convert(given)
     _report(given, wrong_forms(settings))
     _report(given, incomplete_database(settings))
+    _report(given, exposed_database(settings))
     if complete and not given.file_unread:
         _report(given, wrong_relations(settings))
+        _report(given, exposed(settings))
         settings = _settle_keys(settings, given)
     if given.problems:
         raise ConfigError(given.problems)

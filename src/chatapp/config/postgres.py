@@ -40,6 +40,13 @@ class PostgresSettings(Struct, frozen=True, kw_only=True):
         Literal["prefer", "disable", "require", "verify-ca", "verify-full"],
         Meta(description="TLS, as libpq understands these words. A sslmode in the URL takes precedence."),
     ] = "prefer"
+    allow_unencrypted: Annotated[
+        bool,
+        Meta(
+            description="In production a database on another host is refused unless ssl_mode (or sslmode in the URL) is at "
+            "least require. With true it is not: for a network that is yours alone."
+        ),
+    ] = False
     url: Annotated[
         Secret | None,
         Meta(
@@ -142,6 +149,14 @@ class PostgresSettings(Struct, frozen=True, kw_only=True):
     def for_reading(self) -> PostgresSettings | None:
         """The same settings for ``read_url``; None without one."""
         return None if self.read_url is None else replace(self, url=self.read_url, read_url=None)
+
+    def hosts(self) -> tuple[str, ...]:
+        """Every host that may be connected to; the directory of a Unix socket is one. Raises ``ValueError``."""
+        return tuple(host for host, _ in _hosts(self._given_url()))
+
+    def effective_ssl_mode(self) -> str:
+        """How TLS is asked for: the URL's ``sslmode``, else ``ssl_mode``. Raises ``ValueError``."""
+        return (self._given_url().normalized_query.get("sslmode") or (self.ssl_mode,))[-1]
 
     def _given_url(self) -> URL:
         if self.url is not None:

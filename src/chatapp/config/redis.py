@@ -47,11 +47,28 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     tls: Annotated[bool, Meta(description="Connect with TLS and verify the certificate. A rediss:// URL does too.")] = (
         False
     )
+    allow_unencrypted: Annotated[
+        bool,
+        Meta(
+            description="In production a Redis on another host is refused without TLS. With true it is not: for a "
+            "network that is yours alone."
+        ),
+    ] = False
 
     @property
     def is_configured(self) -> bool:
         """Whether there is a Redis to connect to."""
         return self.url is not None or self.host is not None or bool(self.nodes)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether TLS is used. A URL decides it by itself."""
+        return self.tls if self.url is None else urlsplit(self.url.reveal()).scheme in ("rediss", "unix")
+
+    def hosts(self) -> tuple[str, ...]:
+        """Every host that is given, of URL, ``host`` and ``nodes``."""
+        given = None if self.url is None else urlsplit(self.url.reveal()).hostname
+        return (*(() if given is None else (given,)), *(host for host, _ in self.addresses()))
 
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Host and port of each of ``nodes``; of ``host`` alone when there are none; empty when there is only a URL."""

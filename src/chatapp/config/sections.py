@@ -32,7 +32,10 @@ class GeneralSettings(Struct, frozen=True, kw_only=True):
     )
     environment: Annotated[
         Literal["development", "staging", "production"],
-        Meta(description="In production the start is refused without a strong auth.paseto_key."),
+        Meta(
+            description="In production the start is refused without a strong auth.paseto_key, with a database or Redis "
+            "on another host without TLS, and with any web page allowed, unless the latter are allowed by name."
+        ),
     ] = "development"
     tls_cert_file: Annotated[
         str | None,
@@ -187,6 +190,9 @@ class LimitsSettings(Struct, frozen=True, kw_only=True):
             extra={"expected": "a list of origins such as https://chat.example.org, without a path, or *"},
         ),
     ] = ("*",)
+    allow_any_origin: Annotated[
+        bool, Meta(description="In production * among allowed_origins is refused. With true it is not.")
+    ] = False
 
 
 class DeliverySettings(Struct, frozen=True, kw_only=True):
