@@ -10,6 +10,7 @@ from chatapp.config import Rate, Settings, load
 from chatapp.config.environment import read_environ
 from chatapp.config.given import Given
 from chatapp.config.keys import keys
+from tests.certificates import Authority
 from tests.config.support import BOTH, PRODUCTION, STRONG_KEY, from_environ, from_yaml, problems_of, problems_of_yaml
 
 
@@ -184,6 +185,15 @@ def test_half_a_pair_of_certificate_and_key_is_refused(tmp_path: Path) -> None:
             "general.tls_key_file"
         ]
     )
+
+
+def test_a_certificate_and_a_key_that_are_no_pair_are_refused(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    one, other = authority.issue("chat.example.org"), authority.issue("chat.example.org", name="other")
+    files = {"CHATAPP_GENERAL__TLS_CERT_FILE": str(one.certificate), "CHATAPP_GENERAL__TLS_KEY_FILE": str(one.key)}
+    assert from_environ(**files).general.tls_key_file == str(one.key)
+    wrong = problems_of(**files | {"CHATAPP_GENERAL__TLS_KEY_FILE": str(other.key)})
+    assert "no such pair" in wrong["general.tls_cert_file"]
 
 
 def test_limits_that_contradict_each_other_are_refused() -> None:

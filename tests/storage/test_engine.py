@@ -54,6 +54,17 @@ async def test_a_statement_that_takes_too_long_is_cancelled_and_told_as_unavaila
         assert database.losses == 0
 
 
+@pytest.mark.parametrize("change", [{"database": "no_such_database"}, {"username": "nobody_of_this_name"}])
+async def test_a_server_that_lets_nobody_in_is_away(world: World, change: dict[str, str]) -> None:
+    database = Database(world.database.engine.url.set(**change), PoolSettings(size=1))  # type: ignore[arg-type]
+    with pytest.raises(Unavailable):
+        await probe.ping(database)
+    with pytest.raises(Unavailable):
+        async with database.driver():
+            pass
+    await database.close()
+
+
 async def test_a_lock_that_is_waited_for_too_long_is_told_as_unavailable(world: World) -> None:
     ada = await world.somebody()
     chat_id = await world.group(ada)

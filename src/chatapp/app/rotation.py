@@ -1,4 +1,4 @@
-"""Changing the signing keys while the service runs: on SIGHUP, and when a file that holds them has changed."""
+"""Changing signing keys and certificate while the service runs: on SIGHUP, and when a file that holds them changed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from chatapp.app.replica import Replica
+from chatapp.app.tls import ServerCertificate
 from chatapp.auth.keys import SigningKey
 from chatapp.config import ConfigError, Problem, load
 from chatapp.config.environment import secret_files
@@ -53,11 +54,19 @@ class KeySource(Struct, frozen=True):
 
 
 class Rotation:
-    """One replica's keys, kept up to date. A change that is in some way wrong is logged, and nothing changes."""
+    """One replica's keys and certificate, kept up to date. A change that is wrong is logged, and nothing changes."""
 
-    def __init__(self, source: KeySource, replica: Replica, *, look_s: float = LOOK_S) -> None:
+    def __init__(
+        self,
+        source: KeySource,
+        replica: Replica,
+        certificate: ServerCertificate | None = None,
+        *,
+        look_s: float = LOOK_S,
+    ) -> None:
         self._source = source
         self._replica = replica
+        self._certificate = certificate
         self._look_s = look_s
         self._asked = asyncio.Event()
 
@@ -79,18 +88,24 @@ class Rotation:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
-        seen = self._source.marks(os.environ)
+        seen = self._marks()
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), self._look_s)
-            marks = await asyncio.to_thread(self._source.marks, os.environ)
+            marks = await asyncio.to_thread(self._marks)
             if self._asked.is_set() or marks != seen:
                 self._asked.clear()
                 seen = marks
                 try:
+                    if self._certificate is not None:
+                        await asyncio.to_thread(self._certificate.read_anew)
                     await self._reload()
                 except Exception:  # noqa: BLE001 (the next change may be better)
                     _log.exception("the keys could not be read; those in use stay")
+
+    def _marks(self) -> tuple[Marks, Marks]:
+        certificate = () if self._certificate is None else self._certificate.files
+        return self._source.marks(os.environ), tuple(_mark(path) for path in certificate)
 
     async def _reload(self) -> None:
         try:

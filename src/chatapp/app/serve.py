@@ -31,6 +31,7 @@ from chatapp.app.replica import build
 from chatapp.app.report import replica_name
 from chatapp.app.rotation import KeySource, Rotation, forward
 from chatapp.app.server import Application, Server, uvicorn_config
+from chatapp.app.tls import ServerCertificate
 from chatapp.app.tracing import check
 from chatapp.config import Secret, Settings
 from chatapp.embedded import ExtraNotInstalled, OwnServices, OwnServicesError, signing_key
@@ -148,10 +149,11 @@ def _work(
 async def _replica(
     settings: Settings, key: bytes, key_source: KeySource, sockets: list[socket.socket], crew: Crew, name: str
 ) -> int:
+    certificate = ServerCertificate.configured(settings.general)
     replica = await build(settings, key, name=name)
     metrics = MetricsPage(crew, lambda: render(collect(replica), crew.worker))
-    async with replica.running(), Rotation(key_source, replica).running(), metrics.told_to_siblings():
-        server = Server(uvicorn_config(settings, Application(replica, metrics)), replica)
+    async with replica.running(), Rotation(key_source, replica, certificate).running(), metrics.told_to_siblings():
+        server = Server(uvicorn_config(settings, Application(replica, metrics), certificate), replica)
         _calm_the_collector()
         with server.capture_signals():
             # uvicorn raises the captured signals again at the end of this block, for whoever embeds it.

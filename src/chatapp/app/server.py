@@ -20,6 +20,7 @@ from chatapp.app.metrics.http import CountedHttp
 from chatapp.app.metrics.page import MetricsPage
 from chatapp.app.parts import parts_of
 from chatapp.app.replica import Replica
+from chatapp.app.tls import ServerCertificate
 from chatapp.config import Settings
 from chatapp.gateway.wire import WireProtocol
 
@@ -56,8 +57,10 @@ class Application:
             await self._http(scope, receive, send)
 
 
-def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Config:
-    """How uvicorn serves: see the reasons beside each setting."""
+def uvicorn_config(
+    settings: Settings, application: Application, certificate: ServerCertificate | None = None
+) -> uvicorn.Config:
+    """How uvicorn serves: see the reasons beside each setting. Without a certificate, plain HTTP."""
     general = settings.general
     return uvicorn.Config(
         application,
@@ -79,8 +82,7 @@ def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Conf
         timeout_keep_alive=75,  # longer than a proxy keeps an idle connection
         timeout_graceful_shutdown=5,
         backlog=4096,
-        ssl_certfile=general.tls_cert_file,
-        ssl_keyfile=general.tls_key_file,
+        ssl_context_factory=None if certificate is None else lambda config, default: certificate.context,
     )
 
 

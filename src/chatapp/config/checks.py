@@ -82,6 +82,16 @@ def _wrong_tls(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"general.{name}", message, ("general.tls_",))
         elif file is not None and not Path(file).is_file():
             yield _expected(f"general.{name}", f"no file at {file!r}")
+            return
+    if general.tls_cert_file is not None and general.tls_key_file is not None:
+        try:
+            # Asks nobody for the passphrase of a key that has one.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                general.tls_cert_file, general.tls_key_file, password=lambda: ""
+            )
+        except (OSError, ValueError):  # ssl.SSLError is an OSError
+            message = "expected a certificate chain and its key in PEM, without a passphrase, found no such pair"
+            yield Finding("general.tls_cert_file", message, ("general.tls_",))
 
 
 def _wrong_services(settings: Settings) -> Iterator[Finding]:

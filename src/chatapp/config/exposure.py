@@ -26,7 +26,8 @@ def exposed_database(settings: Settings) -> Iterator[Finding]:
             word = "sslmode" if part.url is not None else "ssl_mode"
             yield Finding(
                 key if part.url is not None else "postgres_db.ssl_mode",
-                f"expected {word} verify-full, verify-ca or require, {_BECAUSE} and the database at {host} is another host, found {mode}, which may go unencrypted; "
+                f"expected {word} verify-full, verify-ca or require, {_BECAUSE} "
+                f"and the database at {host} is another host, found {mode}, which may go unencrypted; "
                 "where the network between is yours alone, set postgres_db.allow_unencrypted to true",
                 ("postgres_db.",),
             )

@@ -43,7 +43,7 @@ class PostgresSettings(Struct, frozen=True, kw_only=True):
     allow_unencrypted: Annotated[
         bool,
         Meta(
-            description="In production a database on another host is refused unless ssl_mode (or sslmode in the URL) is at "
+            description="In production a database on another host is refused unless ssl_mode (sslmode in a URL) is at "
             "least require. With true it is not: for a network that is yours alone."
         ),
     ] = False

@@ -7,8 +7,9 @@ import asyncio
 import asyncpg
 from sqlalchemy import exc
 
-# Classes of SQLSTATE that say "not now": connection, resources, operator intervention, read-only, lock not available.
-_AWAY = ("08", "53", "57", "58", "25006", "55P03", "40001", "40P01", "XX")
+# Classes of SQLSTATE that say "not now": connection, not let in or no such database (a password is being changed, a
+# server is being set up), resources, operator intervention, read-only, lock not available.
+_AWAY = ("08", "28", "3D000", "53", "57", "58", "25006", "55P03", "40001", "40P01", "XX")
 # Of these, the ones that the pool's other connections will meet too: the server shuts down, or became a standby.
 _LOST = ("08", "57P", "25006")
 
