@@ -104,47 +104,66 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-class Terminator(Struct):
-    """What was seen by one."""
+class Terminator:
+    """Speaks TLS on one side, and plainly with a server of this host on the other."""
 
-    port: int
-    heard: bytearray
-    """What clients said within TLS, or instead of it."""
+    def __init__(self, tls: ssl.SSLContext | None, inner_port: int, *, postgres: bool = False) -> None:
+        self._tls = tls
+        self._inner_port = inner_port
+        self._postgres = postgres
+        self._open: list[asyncio.StreamWriter] = []
+        self.port = 0
+        self.heard = bytearray()
+        """What clients said within TLS, or instead of it."""
+        self.is_broken = False
+        """End each handshake of TLS with an alert."""
+        if tls is not None:
+            tls.sni_callback = self._greeted
+
+    def drop(self) -> None:
+        """End what is open."""
+        while self._open:
+            self._open.pop().close()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, to its end."""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            if self._postgres:
+                assert await reader.readexactly(8) == _SSL_REQUEST
+                writer.write(b"N" if self._tls is None else b"S")
+                if self._tls is not None:
+                    await writer.start_tls(self._tls)
+            self._open.append(writer)
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._inner_port)
+            await asyncio.gather(_copy(reader, inner_writer, self.heard), _copy(inner_reader, writer, bytearray()))
+        writer.close()
+
+    def _greeted(self, secured: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> int | None:
+        return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR if self.is_broken else None
 
 
 @asynccontextmanager
 async def terminator(
-    tls: ssl.SSLContext | None, inner_port: int, *, postgres: bool = False
+    tls: ssl.SSLContext | None, inner_port: int, *, postgres: bool = False, port: int = 0
 ) -> AsyncIterator[Terminator]:
-    """Speaks TLS on one side, and plainly with a server of this host on the other.
+    """A ``Terminator`` that serves.
 
     ``postgres``: TLS is asked for first, as PostgreSQL wants it; without a context it is then denied.
     """
-    seen = Terminator(0, bytearray())
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray | None = None) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                if kept is not None:
-                    kept += data
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            if postgres:
-                assert await reader.readexactly(8) == _SSL_REQUEST
-                writer.write(b"N" if tls is None else b"S")
-                if tls is not None:
-                    await writer.start_tls(tls)
-            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", inner_port)
-            await asyncio.gather(copy(reader, inner_writer, seen.heard), copy(inner_reader, writer))
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=None if postgres else tls)
-    seen.port = server.sockets[0].getsockname()[1]
+    made = Terminator(tls, inner_port, postgres=postgres)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", port, ssl=None if postgres else tls)
+    made.port = server.sockets[0].getsockname()[1]
     try:
-        yield seen
+        yield made
     finally:
+        made.drop()
         server.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            kept += data
+            writer.write(data)
+            await writer.drain()
+    writer.close()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from chatapp.bus.limits import RedisBusLimits
+from chatapp.bus.opening import open_bus
 from chatapp.bus.redis import RedisBus
-from tests.bus.private_valkey import PrivateValkey
-from tests.bus.recorder import Recorder
+from chatapp.limiting.counts import CountsAway
+from chatapp.limiting.opening import open_storage
+from chatapp.limiting.shared import SharedCounts
+from tests.bus.private_valkey import PrivateValkey, free_port
+from tests.bus.recorder import Recorder, waited_for
 from tests.certificates import Authority, terminator
 
 LIMITS = RedisBusLimits(subscribe_timeout_s=2.0, close_timeout_s=0.2)
@@ -33,6 +38,12 @@ def authority(tmp_path: Path) -> Authority:
 async def terminator_port(valkey: PrivateValkey, authority: Authority) -> AsyncIterator[int]:
     async with terminator(authority.issue("127.0.0.1").server_context(), valkey.port) as server:
         yield server.port
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 async def test_a_trusted_server_is_spoken_to_over_tls(terminator_port: int, authority: Authority) -> None:
@@ -58,3 +69,38 @@ async def test_a_server_that_is_not_trusted_is_not_given_the_password(
     assert "sesame" not in caplog.text
     with valkey.admin() as admin:
         assert admin.pubsub_channels() == []
+
+
+async def test_a_cluster_is_spoken_to_over_tls_by_bus_and_counts_and_found_again(
+    tmp_path: Path, authority: Authority
+) -> None:
+    port = free_port()
+    announced = f"cluster-announce-ip 127.0.0.1\ncluster-announce-port {port}\n"
+    node = PrivateValkey(tmp_path, settings=f"cluster-enabled yes\ncluster-port {free_port()}\n{announced}")
+    node.start()
+    node.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={authority.file}"
+    bus, recorder = open_bus("cluster", url, limits=LIMITS), Recorder()
+    counts = SharedCounts(open_storage("cluster", url), asyncio.get_running_loop().time, timeout_s=5.0)
+    try:
+        waited_for(lambda: b"cluster_state:ok" in bytes(node.command("CLUSTER", "INFO")), 10)  # type: ignore[call-overload]
+        async with terminator(authority.issue("127.0.0.1").server_context(), node.port, port=port) as server:
+            await bus.start(recorder)
+            await until(lambda: bus.status.connected)
+            assert await bus.subscribe([b"chat:{1}"])
+            bus.publish(b"chat:{1}", b"over TLS")
+            await recorder.heard(b"chat:{1}", b"over TLS")
+            assert await counts.add("x", 60) == 1
+            server.is_broken = True
+            server.drop()
+            for _ in range(2):
+                with pytest.raises(CountsAway):
+                    await counts.add("x", 60)
+            server.is_broken = False
+            await until(lambda: counts.available)
+            assert await counts.add("x", 60) == 2
+            await until(lambda: bus.status.connected)
+    finally:
+        await counts.close()
+        await bus.close()
+        node.kill()

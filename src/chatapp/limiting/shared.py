@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from limits.aio.storage import RedisClusterStorage, RedisSentinelStorage, RedisStorage
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from chatapp.limiting.counts import CountsAway
 from chatapp.limiting.opening import AT_ONCE, TIMEOUT_S
@@ -84,7 +84,8 @@ class SharedCounts:
             self._paused_until = now + PAUSE_S  # for the others, while this one tries
         try:
             answer = await self._answer(question())
-        except (RedisError, OSError) as problem:  # TimeoutError is an OSError
+        # TimeoutError is an OSError; the exception of a cluster that nobody finds is no RedisError.
+        except (RedisError, RedisClusterException, OSError) as problem:
             self.failures += 1
             self._paused_until = self._clock() + PAUSE_S
             if not self._away:
