@@ -7,7 +7,7 @@ CONFIG_PATH ?= .
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo dev build test screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos soak fuzz conformance
+.PHONY: help run demo dev build test screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos soak fuzz conformance audit sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,15 @@ check: $(VENV)/dev.mark ## Format, lint, types, layers, generated documents
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r src migrations docs
 	$(BIN)/python docs/generate.py --check
+
+audit: $(VENV)/dev.mark ## Ask for known vulnerabilities of what is locked (needs the network)
+	@deploy/audit.sh $(BIN)/pip-audit
+
+sbom: $(VENV)/dev.mark ## Write dist/chatapp.cdx.json: what the image contains, in CycloneDX
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements requirements/prod.txt --pyproject pyproject.toml --mc-type application --output-reproducible --of JSON -o dist/chatapp.cdx.json
 
 docs: $(VENV)/dev.mark ## Write the generated documents anew
 	$(BIN)/python docs/generate.py

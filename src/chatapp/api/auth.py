@@ -19,7 +19,8 @@ from chatapp.services.sessions import origin
 from chatapp.services.tickets import SocketTicket, SocketTickets
 from chatapp.storage.sessions import Origin
 
-_ALICE = {"username": "alice", "password": "correct horse battery staple"}
+# An example in the documentation, and nobody's password.
+_ALICE = {"username": "alice", "password": "correct horse battery staple"}  # nosec B105
 
 
 class NewToken(Struct, frozen=True):
