@@ -33,7 +33,9 @@ LABEL org.opencontainers.image.title="chatapp" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="MIT"
 RUN groupadd --gid 10001 chatapp \
- && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin chatapp
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin chatapp \
+ # Nothing in here is to change to another user, least of all to root.
+ && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 COPY --from=builder /opt/chatapp /opt/chatapp
 ENV PATH=/opt/chatapp/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
