@@ -42,6 +42,7 @@ def test_no_secret_setting_and_no_password_or_token_of_a_user_is_told_anywhere(
         "CHATAPP_POSTGRES_DB__READ_URL": f"postgres://u:{canary()}@127.0.0.1:1/none?password={canary()}",
         "CHATAPP_REDIS__PASSWORD": canary(),
         "CHATAPP_REDIS__URL": valkey.url,
+        "CHATAPP_TRACING__OTLP_HEADERS": f"authorization=Bearer {canary()}",
     }
     assert canaries.keys() == {key.env for key in keys().values() if key.is_secret}, "a secret without a canary"
     said: list[str] = []

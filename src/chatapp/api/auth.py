@@ -19,8 +19,7 @@ from chatapp.services.sessions import origin
 from chatapp.services.tickets import SocketTicket, SocketTickets
 from chatapp.storage.sessions import Origin
 
-# An example in the documentation, and nobody's password.
-_ALICE = {"username": "alice", "password": "correct horse battery staple"}  # nosec B105
+_ALICE = {"username": "alice", "password": "correct horse battery staple"}
 
 
 class NewToken(Struct, frozen=True):
