@@ -44,7 +44,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """As a replica would have them, with values for the secrets."""
     file = tmp_path_factory.mktemp("kubernetes") / "config.yaml"
     file.write_text(CONFIG["data"]["config.yaml"])
-    return load(file, {"DATABASE_URL": "postgres://u:p@db/c", "REDIS_URL": "redis://redis", "PASETO_KEY": KEY})
+    return load(
+        file,
+        {"DATABASE_URL": "postgres://u:p@db/c?sslmode=verify-full", "REDIS_URL": "rediss://redis", "PASETO_KEY": KEY},
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
