@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -74,4 +75,5 @@ def by_section(outcomes: list[Outcome]) -> dict[int, Counter[str]]:
 
 
 if __name__ == "__main__":
-    print(msgspec.json.encode(asyncio.run(_play(sys.argv[1], sys.argv[2:]))).decode())
+    print(msgspec.json.encode(asyncio.run(_play(sys.argv[1], sys.argv[2:]))).decode(), flush=True)
+    os._exit(0)  # kosoku's threads may still be at work, and abort a process that ends in the ordinary way
