@@ -1,7 +1,7 @@
 """The doors to chats and messages: each place above storage that reads or changes one, and what keeps strangers out.
 
 Storage's own modules are the only ones with SQL, so a use of ``storage.chats``, ``storage.members``,
-``storage.messages`` or ``storage.system_rows`` that is not in this table is a way around
+``storage.messages``, ``storage.presence`` or ``storage.system_rows`` that is not in this table is a way around
 it: ``test_doors.py`` finds it.
 """
 
@@ -75,6 +75,9 @@ DOORS: Mapping[str, Mapping[str, Guard]] = {
     "services/messages.py Messages.between": {"messages.between": "follows"},
     "services/messages.py Messages.edit": {"messages.edit": "asks"},
     "services/messages.py Messages.delete": {"messages.delete": "asks"},
+    "services/presence.py Audiences.known_to": {"presence.known_to": "asks"},
+    "services/presence.py Audiences.with_chats": {"presence.chats_told": "follows"},
+    "services/presence.py Announcer.announce": {"presence.touch": "own"},
     "services/users.py Users._delete_unless_joined_meanwhile": {
         "chats.concerning": "own",
         "chats.lock": "own",

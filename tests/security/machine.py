@@ -53,8 +53,8 @@ steps = st.lists(
         content=st.sampled_from(list(CONTENTS)),
         nonce=st.none() | st.sampled_from(["one", "two"]),
     ),
-    min_size=5,
-    max_size=40,
+    min_size=25,
+    max_size=60,
 )
 
 

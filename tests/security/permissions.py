@@ -29,6 +29,7 @@ NOT_ADMIN = "403 not_an_admin"
 NOT_CREATOR = "403 not_the_creator"
 NOT_YOURS = "403 not_your_message"
 NOT_YOU = "403 not_yourself"
+UNTOLD = "ok, nothing told"
 SUSPENDED = "403 suspended"
 NO_MEMBER = "404 member_not_found"
 NO_SESSION = "404 session_not_found"
@@ -153,7 +154,7 @@ ROUTES = (
     Row(
         "POST /api/v1/chats",
         lambda stage: "/chats",
-        lambda stage: {"name": "x", "is_group": True, "member_ids": [stage.other]},
+        lambda stage: {"name": "x", "is_group": True, "member_ids": [stage.me]},
     ),
     Row("GET /api/v1/chats", lambda stage: "/chats", note="one's own"),
     Row(f"GET /api/v1{_CHAT}", lambda stage: f"/chats/{stage.chat}", stranger=OUTSIDE, former=OUTSIDE),
@@ -268,5 +269,12 @@ COMMANDS = (
     _command("delete_message", lambda stage: {"message_id": stage.message}, stranger=NOT_YOURS, former=NOT_YOURS),
     _command("typing", lambda stage: {"chat_id": stage.chat}, note="ok: told to the others, and not acked"),
     _command("read", lambda stage: {"chat_id": stage.chat, "seq": 1}),
+    _command(
+        "presence",
+        lambda stage: {"user_ids": [stage.other]},
+        stranger=UNTOLD,
+        former=UNTOLD,
+        note="of the further member: told to those who share a chat",
+    ),
     _command("ping", lambda stage: {}, stranger=OK, former=OK),
 )

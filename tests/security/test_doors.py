@@ -11,12 +11,12 @@ from typing import get_args
 
 import pytest
 
-from chatapp.storage import chats, members, messages
+from chatapp.storage import chats, members, messages, presence
 from tests.security.doors import DOORS, GUARDS, UNASKED, Guard
 
 SOURCE = Path(inspect.getfile(chats)).parents[1]
-GUARDED = ("chats", "members", "messages", "system_rows")
-_BUILDERS = ("chatapp.storage.chats", "chatapp.storage.members", "chatapp.storage.messages")
+GUARDED = ("chats", "members", "messages", "presence", "system_rows")
+_BUILDERS = ("chatapp.storage.chats", "chatapp.storage.members", "chatapp.storage.messages", "chatapp.storage.presence")
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
@@ -81,7 +81,7 @@ def test_what_asks_nobodys_membership_is_called_where_it_is_known() -> None:
 @pytest.mark.parametrize("statement", sorted({s for d in DOORS.values() for s, g in d.items() if g == "asks"}))
 def test_what_is_said_to_ask_takes_the_asker(statement: str) -> None:
     module, name = statement.split(".")
-    function = getattr({"chats": chats, "members": members, "messages": messages}[module], name)
+    function = getattr({"chats": chats, "members": members, "messages": messages, "presence": presence}[module], name)
     assert {"user_id", "asker_id", "user_ids"} & set(inspect.signature(function).parameters)
 
 

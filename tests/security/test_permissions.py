@@ -15,7 +15,7 @@ from chatapp.auth.principal import Principal
 from chatapp.protocol.commands import Command
 from chatapp.storage import users
 from tests.gateway.replicas import PASSWORD, Client, User
-from tests.security.permissions import COMMANDS, OK, ROLES, ROUTES, Row, Stage
+from tests.security.permissions import COMMANDS, OK, ROLES, ROUTES, UNTOLD, Row, Stage
 from tests.security.site import Site
 
 HERE = ("stranger", "former", "member", "admin", "creator")
@@ -119,6 +119,7 @@ async def test_a_command_is_answered_to_each_as_the_table_says(cast: Cast, row: 
 
 async def answer(client: Client, kind: str, payload: Any) -> str:
     """``typing`` is not acked: what comes before the answer to a following ``ping`` counts."""
+    asked = payload.get("user_ids", ())
     if kind == "typing":
         await client.tell(kind, payload, id="typed")
         await client.ask("ping")
@@ -130,6 +131,9 @@ async def answer(client: Client, kind: str, payload: Any) -> str:
         event = refused[0]
     else:
         event = await client.ask(kind, payload)
+    if kind == "presence" and event["type"] == "ack":
+        told = [heard for heard in client.heard if heard["type"] == "presence" and heard["payload"]["user_id"] in asked]
+        return OK if told else UNTOLD
     return OK if event["type"] in ("ack", "pong") else f"403 {event['payload']['code']}"
 
 
