@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import Databases, Servers, choose, handed_down
+
+# A machine with other work is slow, and no fault of a property.
+settings.register_profile("chatapp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("chatapp")
 
 _SERVERS = pytest.StashKey[Servers]()
 _FIXTURES = {"database_url", "redis_url", "fresh_database"}
