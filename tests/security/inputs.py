@@ -89,6 +89,7 @@ _SEND = '{"chat_id": {mine}, "content": "%s"}'
 _REGISTER = '{"username": "%s", "password": "correct horse"}'
 _WIRE = "gateway/test_wire.py"
 _HTTP = "acceptance/test_hostile_http.py"
+_AUTOBAHN = "conformance/test_autobahn.py::test_every_case_passes"
 _TOKENS = "auth/test_tokens.py"
 
 
@@ -456,7 +457,7 @@ PROVEN = (
         "a flood of pings whose answers are not read",
         "no memory, then aborted",
         (
-            f"{_WIRE}::test_a_flood_of_pings_by_a_client_that_does_not_read_takes_no_memory",
+            f"{_WIRE}::test_a_flood_of_control_frames_by_a_client_that_does_not_read_is_ended_and_takes_no_memory",
             f"{_WIRE}::test_a_client_that_sends_no_more_and_reads_no_more_is_aborted",
         ),
     ),
@@ -464,10 +465,19 @@ PROVEN = (
         57,
         "not masked, a reserved opcode, a long control frame",
         "1002",
-        (f"{_HTTP}::test_a_frame_that_is_none_ends_the_connection_with_its_code",),
+        (
+            f"{_HTTP}::test_a_frame_that_is_none_ends_the_connection_with_its_code",
+            _AUTOBAHN,
+        ),
     ),
     Proven(
-        58, "text that is not UTF-8", "1007", (f"{_HTTP}::test_a_frame_that_is_none_ends_the_connection_with_its_code",)
+        58,
+        "text that is not UTF-8",
+        "1007",
+        (
+            f"{_HTTP}::test_a_frame_that_is_none_ends_the_connection_with_its_code",
+            _AUTOBAHN,
+        ),
     ),
     Proven(
         59,
@@ -521,7 +531,10 @@ PROVEN = (
         72,
         "a close code that is none",
         "1002",
-        (f"{_HTTP}::test_a_frame_that_is_none_ends_the_connection_with_its_code",),
+        (
+            f"{_HTTP}::test_a_frame_that_is_none_ends_the_connection_with_its_code",
+            _AUTOBAHN,
+        ),
     ),
     Proven(
         73,
