@@ -7,7 +7,7 @@ CONFIG_PATH ?= .
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo dev build test screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos soak fuzz conformance audit sbom
+.PHONY: help run demo dev build test coverage screenshots check clean deps lock migration docs docker-up docker-down docker-logs bench chaos soak fuzz conformance audit sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,14 @@ dev: $(VENV)/run.mark ## The same, started again whenever the code changes
 	@exec $(BIN)/chatapp server start --config $(CONFIG_PATH) --reload
 
 test: $(VENV)/dev.mark ## Run the tests (ARGS="-k room" for some of them)
-	$(BIN)/python -m pytest -n 2 -m "not alone" --cov=chatapp --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not alone" $(ARGS)
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m alone $(ARGS)
 
 screenshots: $(VENV)/dev.mark ## Take the pictures in docs/screenshots anew (needs Chromium)
 	CHATAPP_SCREENSHOTS=$(CURDIR)/docs/screenshots $(BIN)/python -m pytest -q tests/web -k screenshots
+
+coverage: $(VENV)/dev.mark ## What the tests that run in one process reach
+	$(BIN)/python -m pytest -n 2 -m "not alone" --cov=chatapp --cov-report=term:skip-covered $(ARGS)
 
 check: $(VENV)/dev.mark ## Format, lint, types, layers, generated documents
 	$(BIN)/ruff format --check .
