@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 DOCS = Path(__file__).parents[2] / "docs"
 START = "make run"
 PASTE_S = 40
+CTRL_C = 2
+"""How often somebody presses it who sees nothing happen."""
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +81,15 @@ class Terminal:
             assert process.poll() is None, log.read_text()
             yield
         finally:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait(PASTE_S)
+            for _ in range(CTRL_C):
+                os.killpg(process.pid, signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PASTE_S / CTRL_C)
+                    break
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                pytest.fail(f"Ctrl-C did not end it: {log.read_text()}")
 
 
 def test_the_tutorial_leads_to_a_bot_that_answers_also_what_it_missed(tmp_path: Path, replica: ReplicaProcess) -> None:
