@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,10 @@ from tests.servers import Databases, Servers, choose, handed_down
 # A machine with other work is slow, and no fault of a property.
 settings.register_profile("chatapp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("chatapp")
+
+# Started in the background of a shell, a run ignores Ctrl-C, and so would every process that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SERVERS = pytest.StashKey[Servers]()
 _FIXTURES = {"database_url", "redis_url", "fresh_database"}

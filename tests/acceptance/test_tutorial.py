@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,6 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 DOCS = Path(__file__).parents[2] / "docs"
 START = "make run"
 PASTE_S = 40
-CTRL_C = 2
-"""How often somebody presses it who sees nothing happen."""
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +79,10 @@ class Terminal:
             assert process.poll() is None, log.read_text()
             yield
         finally:
-            for _ in range(CTRL_C):
-                os.killpg(process.pid, signal.SIGINT)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(PASTE_S / CTRL_C)
-                    break
-            else:
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(PASTE_S)
+            except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 pytest.fail(f"Ctrl-C did not end it: {log.read_text()}")
