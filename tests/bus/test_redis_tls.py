@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ async def test_a_server_that_is_not_trusted_is_not_given_the_password(
         assert admin.pubsub_channels() == []
 
 
+async def found_again(counts: SharedCounts) -> int:
+    """The first answer; the client may need more than one attempt to find its nodes."""
+    async with asyncio.timeout(20):
+        while True:
+            await until(lambda: counts.available)
+            with suppress(CountsAway):
+                return await counts.add("x", 60)
+
+
 async def test_a_cluster_is_spoken_to_over_tls_by_bus_and_counts_and_found_again(
     tmp_path: Path, authority: Authority
 ) -> None:
@@ -97,8 +107,7 @@ async def test_a_cluster_is_spoken_to_over_tls_by_bus_and_counts_and_found_again
                 with pytest.raises(CountsAway):
                     await counts.add("x", 60)
             server.is_broken = False
-            await until(lambda: counts.available)
-            assert await counts.add("x", 60) == 2
+            assert await found_again(counts) >= 2  # a question without an answer may have been counted
             await until(lambda: bus.status.connected)
     finally:
         await counts.close()
