@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 
 START_S = 90.0
 STOP_S = 60.0
+ANSWER_S = 60.0
 
 
 class Demo:
@@ -101,16 +103,11 @@ async def _chat_with_the_bot(link: dict[str, Any], bot: str) -> None:
         walk = next(talk for talk in load_story().talks if talk.name == "Sunday walk")
         rows = [message async for message in client.messages.all(chats["Sunday walk"].id)]
         assert [row.content for row in rows if row.kind == "text"][: len(walk.lines)] == [x.text for x in walk.lines]
-        async with client.session() as session:
+        async with asyncio.timeout(ANSWER_S), client.session() as session:
             heard = _texts(session)
             await session.send(chats["Sunday walk"].id, f"{bot}, what time is it?")
             assert (await anext(heard)).startswith(f"{bot}, what")
             assert (await anext(heard)).startswith("It is ")
-            (robin,) = await client.users.page(q=bot)
-            await session.send((await client.chats.direct(robin.id)).id, "help")
-            async for text in heard:  # the first time it greets, too
-                if text.startswith("I know the time"):
-                    break
 
 
 async def _texts(session: Session) -> AsyncIterator[str]:
