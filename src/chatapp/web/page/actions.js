@@ -23,6 +23,8 @@ export class Actions {
     this.client = client;
     this._opened = [];
     this._leaving = new Set();
+    /** Chats that are being read, and whether to read them once more. */
+    this._loading = new Map();
     this._reading = null;
     this._presenceUnknown = false;
   }
@@ -108,17 +110,25 @@ export class Actions {
     });
   }
 
-  /** Read chats that events spoke of. */
+  /** Read chats that events spoke of. What an answer cannot know yet, for an event came after it was asked for, is asked for again. */
   async loadUnknown(chatIds) {
     const unknown = chatIds.filter((chatId) => !this.state.chats.has(chatId)).slice(0, PREVIEWS);
+    for (const chatId of unknown.filter((id) => this._loading.has(id))) this._loading.set(chatId, true);
     await Promise.all(
-      unknown.map(async (chatId) => {
+      unknown.filter((id) => !this._loading.has(id)).map(async (chatId) => {
         try {
-          const chat = known(this.store, await this.api.chat(chatId));
+          let detail;
+          do {
+            this._loading.set(chatId, false);
+            detail = await this.api.chat(chatId);
+          } while (this._loading.get(chatId));
+          const chat = known(this.store, detail);
           this.learnNames([otherOf(chat, this.state)]);
           await this._previews([chat]);
         } catch {
           // no longer a member, or away: the next event or connection tells
+        } finally {
+          this._loading.delete(chatId);
         }
       }),
     );
