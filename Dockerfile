@@ -13,8 +13,8 @@ WORKDIR /build
 # What changes seldom comes first. --only-binary: nothing is compiled, so no compiler is needed here either.
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/chatapp
 COPY requirements/prod.txt requirements/build.txt requirements/
-RUN pip --python /opt/chatapp/bin/python install --no-compile --only-binary :all: --require-hashes -r requirements/prod.txt
-RUN /opt/build/bin/pip install --only-binary :all: --require-hashes -r requirements/build.txt
+RUN pip --python /opt/chatapp/bin/python install --no-compile --only-binary :all: --no-deps --require-hashes -r requirements/prod.txt
+RUN /opt/build/bin/pip install --only-binary :all: --no-deps --require-hashes -r requirements/build.txt
 
 COPY pyproject.toml README.md ./
 COPY migrations migrations

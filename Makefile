@@ -12,18 +12,19 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Installed from the lock files, hashes checked; the marks tell make what is there.
+# Installed from the lock files, hashes checked; the marks tell make what is there. --no-deps: the locks are complete, and a
+# pip that resolves anew stumbles over extras (coverage[toml]) as soon as there is a newer version than the locked one.
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo 'Python 3.11, 3.12 or 3.13 is needed' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.mark: requirements/run.txt requirements/build.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
+	$(PIP) install --no-deps --require-hashes -r requirements/run.txt -r requirements/build.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.mark: requirements/dev.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --require-hashes -r requirements/dev.txt
+	$(PIP) install --no-deps --require-hashes -r requirements/dev.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/run.mark
 
@@ -46,7 +47,8 @@ screenshots: $(VENV)/dev.mark ## Take the pictures in docs/screenshots anew (nee
 coverage: $(VENV)/dev.mark ## What the tests that run in one process reach
 	$(BIN)/python -m pytest -n 2 -m "not alone" --cov=chatapp --cov-report=term:skip-covered $(ARGS)
 
-check: $(VENV)/dev.mark ## Format, lint, types, layers, generated documents
+check: $(VENV)/dev.mark ## Format, lint, types, layers, generated documents, complete locks
+	$(PIP) check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -80,7 +82,7 @@ migration: $(VENV)/dev.mark ## Draft a migration from the tables: DATABASE_URL=â
 	$(BIN)/chatapp system draft-migration "$(NAME)"
 
 $(VENV)/bench.mark: requirements/bench.txt | $(VENV)/dev.mark
-	$(PIP) install --require-hashes -r requirements/bench.txt
+	$(PIP) install --no-deps --require-hashes -r requirements/bench.txt
 	@touch $@
 
 bench: $(VENV)/bench.mark ## Measure, and write docs/benchmarks.md: ROUNDS=5, ARGS="--only fanout" (about 20 minutes)
