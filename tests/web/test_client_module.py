@@ -1,4 +1,4 @@
-"""``chatapp.js`` without a browser: its promises, with a clock that is moved by hand (client.test.mjs)."""
+"""``chatapp.js`` and the page's acts without a browser, with a clock and answers that are moved by hand (``*.test.mjs``)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def _node() -> str | None:
     return node if found and int(found[1]) >= _NODE_SINCE else None
 
 
-def test_the_client_keeps_its_promises() -> None:
+@pytest.mark.parametrize("name", ["client", "page"])
+def test_the_client_and_the_page_keep_their_promises(name: str) -> None:
     node = _node()
     if node is None:
         pytest.skip(
             f"node {_NODE_SINCE} or newer is not there: apt-get install nodejs; the browser tests cover the rest"
         )
     ran = subprocess.run(
-        [node, "--test", str(Path(__file__).with_name("client.test.mjs"))],
+        [node, "--test", str(Path(__file__).with_name(f"{name}.test.mjs"))],
         capture_output=True,
         text=True,
         timeout=50,

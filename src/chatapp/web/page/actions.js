@@ -23,7 +23,7 @@ export class Actions {
     this.client = client;
     this._opened = [];
     this._leaving = new Set();
-    /** Chats that are being read, and whether to read them once more. */
+    /** Chats that are being read: `{again, done}`, whether to read them once more, and a promise of the end. */
     this._loading = new Map();
     this._reading = null;
     this._presenceUnknown = false;
@@ -110,28 +110,40 @@ export class Actions {
     });
   }
 
-  /** Read chats that events spoke of. What an answer cannot know yet, for an event came after it was asked for, is asked for again. */
+  /** Read chats that events spoke of; resolves when they are known. */
   async loadUnknown(chatIds) {
     const unknown = chatIds.filter((chatId) => !this.state.chats.has(chatId)).slice(0, PREVIEWS);
-    for (const chatId of unknown.filter((id) => this._loading.has(id))) this._loading.set(chatId, true);
     await Promise.all(
-      unknown.filter((id) => !this._loading.has(id)).map(async (chatId) => {
-        try {
-          let detail;
-          do {
-            this._loading.set(chatId, false);
-            detail = await this.api.chat(chatId);
-          } while (this._loading.get(chatId));
-          const chat = known(this.store, detail);
-          this.learnNames([otherOf(chat, this.state)]);
-          await this._previews([chat]);
-        } catch {
-          // no longer a member, or away: the next event or connection tells
-        } finally {
-          this._loading.delete(chatId);
+      unknown.map((chatId) => {
+        const under = this._loading.get(chatId);
+        if (under !== undefined) {
+          under.again = true;
+          return under.done;
         }
+        const loading = { again: false, done: null };
+        this._loading.set(chatId, loading);
+        loading.done = this._load(chatId, loading);
+        return loading.done;
       }),
     );
+  }
+
+  /** Read one chat. What an answer cannot know yet, for an event came after it was asked for, is asked for again. */
+  async _load(chatId, loading) {
+    try {
+      let detail;
+      do {
+        loading.again = false;
+        detail = await this.api.chat(chatId);
+      } while (loading.again);
+      const chat = known(this.store, detail);
+      this.learnNames([otherOf(chat, this.state)]);
+      this._previews([chat]);
+    } catch {
+      // no longer a member, or away: the next event or connection tells
+    } finally {
+      this._loading.delete(chatId);
+    }
   }
 
   /** The last message of each of these chats; four are asked for at a time. */
