@@ -105,7 +105,21 @@ def test_a_key_is_changed_without_a_restart_and_every_token_is_good_at_every_rep
 
 def test_workers_are_told_too(site: Replicas, keys: Keys) -> None:
     (host,) = site.start(1, "--workers", "2", **keys.settings)
+    wait_until(lambda: host.output.count("tokens are sealed with the key") == 2, 30.0, host.log)
     keys.old.write_text(NEW)
     host.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: host.output.count("tokens are now sealed with the key") == 2, 15.0)
+    wait_until(lambda: host.output.count("tokens are now sealed with the key") == 2, 15.0, host.log)
+    assert host.process.poll() is None
+
+
+def test_workers_that_are_told_while_they_start_start_all_the_same(site: Replicas, keys: Keys) -> None:
+    host = site.begin("--workers", "2", **keys.settings)
+    wait_until(lambda: "chatapp listens on" in host.output, 30.0, host.log)
+
+    def told_and_started() -> bool:
+        host.process.send_signal(signal.SIGHUP)
+        return host.output.count("tokens are sealed with the key") >= 2
+
+    wait_until(told_and_started, 30.0, host.log)
+    assert "a worker ended" not in host.output
     assert host.process.poll() is None

@@ -7,8 +7,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -75,9 +75,10 @@ class Rotation:
         """Watch, until the block ends."""
         loop = asyncio.get_running_loop()
         _log.info("tokens are sealed with the key %s", ", and opened too with ".join(self._replica.keyring.key_ids))
-        takes_signal = not _has_terminal()
+        takes_signal = not has_terminal()
         if takes_signal:
             loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see ``held_back``
         task = loop.create_task(self._run(), name="rotation")
         try:
             yield
@@ -133,7 +134,17 @@ def forward(pids: list[int]) -> None:
             os.kill(pid, signal.SIGHUP)
 
 
-def _has_terminal() -> bool:
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Processes that are started meanwhile get SIGHUP once they watch their keys; before, it would end them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def has_terminal() -> bool:
     """Whether SIGHUP means that the terminal was closed, as it does where somebody tries the service by hand."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY))

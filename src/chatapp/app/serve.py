@@ -29,7 +29,7 @@ from chatapp.app.metrics.page import Crew, MetricsPage
 from chatapp.app.metrics.text import render
 from chatapp.app.replica import build
 from chatapp.app.report import replica_name
-from chatapp.app.rotation import KeySource, Rotation, forward
+from chatapp.app.rotation import KeySource, Rotation, forward, has_terminal, held_back
 from chatapp.app.server import Application, Server, uvicorn_config
 from chatapp.app.tls import ServerCertificate
 from chatapp.app.tracing import check
@@ -217,12 +217,13 @@ def _supervise(work: partial[int], listening: socket.socket, count: int, meeting
 
     def spawn(at: int) -> SpawnProcess:
         process = context.Process(target=_worker, args=(work, listening, Crew(at, count, meeting_place)))
-        process.start()
+        with held_back():
+            process.start()
         return process
 
-    processes = [spawn(at) for at in range(count)]
     reread = threading.Event()
-    signal.signal(signal.SIGHUP, lambda number, frame: reread.set())
+    signal.signal(signal.SIGHUP, on_signal if has_terminal() else lambda number, frame: reread.set())
+    processes = [spawn(at) for at in range(count)]
     delay_s = 0.5
     while not stop.wait(0.5):
         if reread.is_set():
