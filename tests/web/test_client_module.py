@@ -1,4 +1,4 @@
-"""``chatapp.js`` and the page's acts without a browser, with a clock and answers that are moved by hand (``*.test.mjs``)."""
+"""``chatapp.js`` and the page's acts without a browser: clock and answers are moved by hand (``*.test.mjs``)."""
 
 from __future__ import annotations
 
