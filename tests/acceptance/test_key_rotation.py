@@ -113,7 +113,7 @@ def test_workers_are_told_too(site: Replicas, keys: Keys) -> None:
 
 
 def test_workers_that_are_told_while_they_start_start_all_the_same(site: Replicas, keys: Keys) -> None:
-    host = site.begin("--workers", "2", **keys.settings)
+    host = site.begin("--workers", "2", port=0, **keys.settings)
     wait_until(lambda: "chatapp listens on" in host.output, 30.0, host.log)
 
     def told_and_started() -> bool:
