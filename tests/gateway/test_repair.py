@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -331,6 +331,56 @@ async def test_a_joining_that_the_bus_lost_is_told_and_followed(scene: Scene) ->
     await scene.send("after")
     await until(lambda: socket.positions(scene.chat_id) == [2, 3])
     assert [chat["id"] for chat in socket.told("new_chat")] == [scene.chat_id]
+
+
+async def test_a_joining_that_the_bus_lost_is_told_once_to_who_follows_nothing_by_itself(scene: Scene) -> None:
+    cyd = await somebody(scene.database, "cyd")
+    connection, socket = await scene.two.connect(cyd, follows_all=False)
+    scene.one.bus.lose_all()
+    await scene.one.members.add(scene.ada, scene.chat_id, [cyd.user_id])
+    await until(lambda: bool(socket.told("new_chat")))
+    looks = scene.two.repair.stats.compares
+    await until(lambda: scene.two.repair.stats.compares >= looks + 4)
+    assert [chat["id"] for chat in socket.told("new_chat")] == [scene.chat_id]
+    assert not connection.chats
+
+
+async def test_a_joining_that_the_bus_told_or_that_ready_told_is_not_told_again(scene: Scene) -> None:
+    cyd = await somebody(scene.database, "cyd")
+    _, socket = await scene.two.connect(cyd, follows_all=False)
+    await scene.one.members.add(scene.ada, scene.chat_id, [cyd.user_id])
+    await until(lambda: bool(socket.told("new_chat")))
+    _, later_socket = await scene.two.connect(cyd, follows_all=False)
+    _, elsewhere = await scene.one.connect(cyd, follows_all=False)
+    for side in (scene.one, scene.two):
+        looks = side.repair.stats.compares
+        await until(lambda side=side, looks=looks: side.repair.stats.compares >= looks + 4)  # type: ignore[misc]
+    assert len(socket.told("new_chat")) == 1
+    assert later_socket.told("new_chat") == elsewhere.told("new_chat") == []
+
+
+async def test_who_goes_while_their_topic_is_being_subscribed_is_heard_when_they_come_back(scene: Scene) -> None:
+    cyd = await somebody(scene.database, "cyd")
+    subscribe = scene.two.bus.subscribe
+
+    async def and_then_they_are_gone(topics: Collection[bytes]) -> bool:
+        confirmed = await subscribe(topics)
+        if user_topic(cyd.user_id) in topics:
+            scene.two.bus.subscribe = subscribe  # type: ignore[method-assign]
+            for connection in scene.two.hub.of_user(cyd.user_id):
+                connection.ended()
+            await scene.two.hub.sweep()
+        return confirmed
+
+    scene.two.bus.subscribe = and_then_they_are_gone  # type: ignore[method-assign]
+    scene.two.gateway.accept(cyd, Socket(), follows_all=True, resume={})
+    await until(lambda: scene.two.bus.subscribe is not and_then_they_are_gone)
+    await until(lambda: cyd.user_id not in scene.two.hub.users)
+    scene.two.repair._interval_s = 60.0
+    await asyncio.sleep(INTERVAL_S + 0.05)
+    _, socket = await scene.two.connect(cyd)
+    await scene.one.members.add(scene.ada, scene.chat_id, [cyd.user_id])
+    await until(lambda: bool(socket.told("new_chat")))
 
 
 async def test_a_chats_end_that_the_bus_lost_is_told(scene: Scene) -> None:

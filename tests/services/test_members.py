@@ -200,4 +200,4 @@ async def test_of_sends_and_changes_at_the_same_time_every_one_has_its_place(wor
     rows_of_joining = {
         e["payload"]["user_id"]: e["payload"]["seq"] for e in world.bus.in_chat(chat_id) if e["type"] == "member_added"
     }
-    assert {user_id: seq for user_id, _, seq in joined} == rows_of_joining
+    assert {joining.user_id: joining.joined_seq for joining in joined} == rows_of_joining

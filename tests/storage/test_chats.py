@@ -96,7 +96,9 @@ async def test_who_joined_since_is_found_with_the_position(world: World) -> None
             await connection.exec_driver_sql("SELECT joined_at FROM chat_members WHERE user_id = $1", (two.user_id,))
         ).scalar_one()
     both = [one.user_id, two.user_id]
-    assert await members.joined_since(world.database, both, joined_at) == [(two.user_id, chat_id, Seq(2))]
+    assert await members.joined_since(world.database, both, joined_at) == [
+        members.Joining(two.user_id, chat_id, Seq(2), joined_at)
+    ]
 
 
 @pytest.mark.parametrize("is_group", [True, False])

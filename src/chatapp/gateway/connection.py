@@ -55,7 +55,6 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_backlog_limit",
-        "_began",
         "_clock",
         "_commands",
         "_frames",
@@ -67,6 +66,7 @@ class Connection:
         "_session",
         "_until_ready",
         "_worker",
+        "began",
         "chats",
         "closing",
         "connection_id",
@@ -103,7 +103,7 @@ class Connection:
         self.left: dict[ChatId, Seq] = {}
         """Chats that only the client's own ``join_chat`` makes it follow (again), with their positions at the time."""
         self.closing = False
-        self.last_heard = self._began = clock()
+        self.began = self.last_heard = clock()
         """When anything came from the client, a pong included."""
         self._commands = commands
         self._limits = limits
@@ -308,7 +308,7 @@ class Connection:
                 "connection_id": self.connection_id,
                 "user_id": self.user_id,
                 "code": int(self.transport.closed_with or ABNORMAL),
-                "duration_s": round(self._clock() - self._began, 3),
+                "duration_s": round(self._clock() - self.began, 3),
                 "frames": self._frames,
             },
         )

@@ -17,6 +17,7 @@ from chatapp.bus.port import Bus, Delivery
 from chatapp.errors import Malformed
 from chatapp.gateway.audience import Audience
 from chatapp.gateway.connection import Connection
+from chatapp.gateway.joinings import Joinings
 from chatapp.gateway.passing import Passing, PostgresClock
 from chatapp.gateway.room import Room
 from chatapp.gateway.transport import Burst
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 CORKED_ROOM = 16
 """In rooms with more live followers every burst is written at once."""
+JOINED_MEMORY_S = 90.0
+"""How long a membership that was told of is known; longer than the repair looks back."""
 REMOVED_MEMORY = 1000
 """Removals that a room remembers, against a connection that starts at the same moment."""
 
@@ -78,6 +81,7 @@ class Hub:
         self._heard: set[bytes] = set()
         self._subscribing: set[asyncio.Future[bool]] = set()
         self.connections: set[Connection] = set()
+        self.joinings = Joinings(clock, JOINED_MEMORY_S)
         self.stats = HubStats()
         self.postgres_clock = PostgresClock()
         self.passing = Passing(self.postgres_clock)
@@ -118,7 +122,8 @@ class Hub:
         self._user_topics.update(topics)
         new = [topic for topic in topics if topic not in self._heard]
         if new and await self.subscribe(new):
-            self._heard.update(new)
+            # Not those that were left again meanwhile, with the user's last connection.
+            self._heard.update(topic for topic in new if topic in self._user_topics)
 
     async def subscribe(self, topics: Collection[bytes]) -> bool:
         """Whether the bus confirmed the topics. While it is away nobody waits for it: the repair reads instead."""
@@ -183,6 +188,7 @@ class Hub:
 
     async def sweep(self) -> None:
         """Leave the topics of rooms and users that nobody here needs any more. Call it every few seconds."""
+        self.joinings.forget()
         topics: list[bytes] = []
         for live in [r for r in self.rooms.values() if not r.audience and not r.pins]:
             self.close_room(live)
@@ -245,6 +251,7 @@ class Hub:
         try:
             for envelope in unpack(delivery.payload):
                 if envelope.kind is Kind.JOINED:
+                    self.joinings.heard(user_id, envelope.chat_id, envelope.position)
                     self.on_joined(envelope, self.of_user(user_id))
         except Malformed:
             self.stats.malformed += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -28,6 +28,7 @@ from chatapp.storage import chats as chat_statements
 from chatapp.storage import epochs
 from chatapp.storage import members as member_statements
 from chatapp.storage.engine import Database
+from chatapp.storage.members import Joining
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Repair:
         self._at_once = asyncio.Semaphore(FILLS_AT_ONCE)
         self._looked_at: datetime | None = None
         self._suspects: set[tuple[Connection, ChatId]] = set()
-        """Connections that did not follow a chat of their user's at the last look."""
+        """Connections that lacked a chat of their user's at the last look."""
         self.on_regression: Callable[[], None] = lambda: None
         """Told when PostgreSQL is behind what was delivered: it went back in time."""
         self.stats = RepairStats()
@@ -152,6 +153,7 @@ class Repair:
     async def _compare_memberships(self, *, urgent: bool) -> None:
         """Tell of, and follow, what somebody was added to while the bus was away.
 
+        Who does not follow everything is told too, for ``new_chat`` is how such a client learns what there is to join.
         As with positions, what may be on its way is given its moment, here until the next look.
         """
         clock = self._hub.postgres_clock
@@ -167,15 +169,31 @@ class Repair:
         for at in range(0, len(users), COMPARE_CHUNK):
             chunk = users[at : at + COMPARE_CHUNK]
             joined = await member_statements.joined_since(self._database, chunk, since - OVERLAP)
-            for user_id, chat_id, joined_seq in joined:
-                lacking = [c for c in self._hub.of_user(user_id) if self._following.lacks(c, chat_id, joined_seq)]
+            for joining in joined:
+                lacking = [c for c in self._hub.of_user(joining.user_id) if self._lacks(c, joining, now)]
                 if not urgent:
-                    self._suspects.update((connection, chat_id) for connection in lacking)
-                    lacking = [connection for connection in lacking if (connection, chat_id) in suspects]
-                chat = await chat_statements.get(self._database, chat_id) if lacking else None
-                if chat is not None:
-                    frame = encode_event(NewChat(chat))
-                    self._following.joined(Envelope(Kind.JOINED, chat_id, joined_seq, (frame,), user_id), lacking)
+                    self._suspects.update((connection, joining.chat_id) for connection in lacking)
+                    lacking = [connection for connection in lacking if (connection, joining.chat_id) in suspects]
+                if lacking:
+                    await self._tell(joining, lacking)
+
+    def _lacks(self, connection: Connection, joining: Joining, now: datetime) -> bool:
+        """Whether a connection should follow a chat and does not, or was not told of it."""
+        if connection.follows_all:
+            return self._following.lacks(connection, joining.chat_id, joining.joined_seq)
+        began = now - timedelta(seconds=self._clock() - connection.began)  # else ``ready`` told of it
+        return joining.joined_at >= began and not self._hub.joinings.knows(
+            joining.user_id, joining.chat_id, joining.joined_seq
+        )
+
+    async def _tell(self, joining: Joining, connections: Sequence[Connection]) -> None:
+        chat = await chat_statements.get(self._database, joining.chat_id)
+        if chat is None:
+            return
+        self._hub.joinings.heard(joining.user_id, joining.chat_id, joining.joined_seq)
+        frame = encode_event(NewChat(chat))
+        envelope = Envelope(Kind.JOINED, joining.chat_id, joining.joined_seq, (frame,), joining.user_id)
+        self._following.joined(envelope, connections)
 
     def _look_again(self, live: LiveRoom) -> None:
         self._fill_if_missing(live)

@@ -97,10 +97,19 @@ _MEMBERSHIP = text(
 )
 _JOINED_SINCE = text(
     """
-    SELECT user_id, chat_id, joined_seq FROM chat_members
+    SELECT user_id, chat_id, joined_seq, joined_at FROM chat_members
     WHERE joined_at >= :since AND user_id = ANY (CAST(:user_ids AS bigint[])) ORDER BY joined_at
     """
 )
+
+
+class Joining(Struct, frozen=True):
+    """A membership's beginning. ``joined_at`` is the database's time, of before the commit."""
+
+    user_id: UserId
+    chat_id: ChatId
+    joined_seq: Seq
+    joined_at: datetime
 
 
 class Heir(Struct, frozen=True):
@@ -171,14 +180,11 @@ async def membership(database: Database, user_id: UserId, chat_ids: list[ChatId]
     return {row.id: ChatPosition(row.id, row.last_seq, row.last_read_seq) for row in rows}
 
 
-async def joined_since(database: Database, user_ids: list[UserId], since: datetime) -> list[tuple[UserId, ChatId, Seq]]:
-    """The memberships of these users that began at or after ``since``, each with its first position.
-
-    The times are the database's, of before the commit: ask with some seconds' overlap.
-    """
+async def joined_since(database: Database, user_ids: list[UserId], since: datetime) -> list[Joining]:
+    """The memberships of these users that began at or after ``since``. Ask with some seconds' overlap."""
     async with database.read() as connection:
         rows = (await connection.execute(_JOINED_SINCE, {"user_ids": user_ids, "since": since})).all()
-    return [(row.user_id, row.chat_id, row.joined_seq) for row in rows]
+    return [Joining(row.user_id, row.chat_id, row.joined_seq, row.joined_at) for row in rows]
 
 
 # -- within a transaction that holds the chat's lock --------------------------------------------------------------
