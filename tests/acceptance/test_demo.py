@@ -108,6 +108,11 @@ async def _chat_with_the_bot(link: dict[str, Any], bot: str) -> None:
             await session.send(chats["Sunday walk"].id, f"{bot}, what time is it?")
             assert (await anext(heard)).startswith(f"{bot}, what")
             assert (await anext(heard)).startswith("It is ")
+            (robin,) = await client.users.page(q=bot)
+            await session.send((await client.chats.direct(robin.id)).id, "help")
+            async for text in heard:  # the first time it greets, too
+                if text.startswith("I know the time"):
+                    break
 
 
 async def _texts(session: Session) -> AsyncIterator[str]:

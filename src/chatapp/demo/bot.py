@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from datetime import datetime
 
-from chatapp.client import Client, MessageSent, NewChat, Refused, Session
+from chatapp.client import CaughtUp, Client, MessageSent, NewChat, Refused, Session
 from chatapp.demo.answers import GREETING, answer, is_addressed
 from chatapp.demo.people import Person
 from chatapp.protocol.events import MessagePayload
@@ -17,11 +17,11 @@ _TYPING_S = 0.6
 """As long as it seems to write."""
 
 
-async def run_bot(me: Person, urls: Sequence[str]) -> None:
-    """Answer until cancelled, over whichever of the replicas there is. It answers what is said from now on."""
+async def run_bot(me: Person, urls: Sequence[str], listening: asyncio.Event) -> None:
+    """Answer until cancelled, over whichever of the replicas there is: what is said once ``listening`` is set."""
     async with Client(*urls, trust_env=False) as client:
         await client.login(me.username, me.password, remember=True)
-        await _Bot(client, me).run()
+        await _Bot(client, me).run(listening)
 
 
 class _Bot:
@@ -31,11 +31,13 @@ class _Bot:
         self._is_group: dict[ChatId, bool] = {}
         self._rng = random.Random()  # noqa: S311 (coins of no value)
 
-    async def run(self) -> None:
+    async def run(self, listening: asyncio.Event) -> None:
         async with self._client.session() as session:
             async for event in session:
                 try:
                     match event:
+                        case CaughtUp():
+                            listening.set()
                         case NewChat(payload=chat):
                             self._is_group[chat.id] = chat.is_group
                             # A nonce of the chat's own: told twice of it, it greets once.

@@ -83,15 +83,19 @@ async def _run(replicas: Sequence[Replica], started: Callable[[Shown], None], te
         people = await settle(story, replicas[0].url)
     except* ClientError as error:
         raise DemoFailed(f"the people of the demo could not settle in: {error.exceptions[0]}") from error
-    bot = asyncio.create_task(run_bot(people[story.bot], [replica.url for replica in reversed(replicas)]))
+    listening = asyncio.Event()
+    bot = asyncio.create_task(run_bot(people[story.bot], [replica.url for replica in reversed(replicas)], listening))
     keeping = asyncio.create_task(keep_alive(replicas, tell))
+    heard = asyncio.create_task(listening.wait())
     try:
-        started(Shown([_link(r, people[name]) for r, name in zip(replicas, _GUESTS, strict=True)], story.bot))
-        await asyncio.wait((bot, keeping), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((heard, bot, keeping), return_when=asyncio.FIRST_COMPLETED)
+        if heard.done():
+            started(Shown([_link(r, people[name]) for r, name in zip(replicas, _GUESTS, strict=True)], story.bot))
+            await asyncio.wait((bot, keeping), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (bot, keeping):
+        for task in (bot, keeping, heard):
             task.cancel()
-        outcomes = await asyncio.gather(bot, keeping, return_exceptions=True)
+        outcomes = await asyncio.gather(bot, keeping, heard, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, ClientError):
             raise DemoFailed(f"the bot cannot go on: {outcome}") from outcome
