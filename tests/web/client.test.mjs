@@ -254,3 +254,29 @@ test("a client that was stopped is quiet", async () => {
   assert.equal(world.sockets.length, 1);
   assert.equal(world.timers.length, 0);
 });
+
+test("an edit is said once: what became of it when the connection broke is not known, and it undoes nothing later", async () => {
+  const { world, client } = connected();
+  const edit = client.edit(104, "better");
+  const removal = client.remove(105);
+  const socket = reconnected(world, [[7, 3]]);
+  socket.tell("ack", { type: "resume", chat_id: 7, seq: 3 });
+  await assert.rejects(edit, { code: "unanswered" });
+  assert.equal(socket.commands("edit_message").length, 0);
+  const [again] = socket.commands("delete_message");
+  socket.tell("ack", { type: "delete_message", message_id: 105 }, again.id);
+  await removal;
+});
+
+test("an edit that was refused for the moment is said again only where it was surely not done", async () => {
+  const { world, client } = connected();
+  const limited = client.edit(104, "better");
+  world.socket.tell("error", { code: "rate_limited", error: "", retry_after: 1 }, world.socket.commands("edit_message")[0].id);
+  world.pass(2_000);
+  const [, again] = world.socket.commands("edit_message");
+  world.socket.tell("ack", { type: "edit_message", message_id: 104 }, again.id);
+  await limited;
+  const unsure = client.edit(104, "best");
+  world.socket.tell("error", { code: "unavailable", error: "", retry_after: 1 }, world.socket.commands("edit_message")[2].id);
+  await assert.rejects(unsure, { code: "unavailable" });
+});

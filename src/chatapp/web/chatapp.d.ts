@@ -58,7 +58,8 @@ export declare const SUBPROTOCOL: "chatapp.v1";
 
 /**
  * A refusal by the service, or the failure to reach it. Besides the service's own codes: `unreachable` (REST), `timeout`
- * (no answer within `giveUpAfterMs`), `stopped`, `http_error` (an answer that is not the service's).
+ * (no answer within `giveUpAfterMs`), `unanswered` (an edit whose connection ended before the answer), `stopped`,
+ * `http_error` (an answer that is not the service's).
  */
 export declare class ChatError extends Error {
   readonly code: string;

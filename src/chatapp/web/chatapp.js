@@ -32,8 +32,10 @@ const FRAME_BYTES = 65_536;
 const LASTING = new Set(["message", "message_updated", "message_deleted", "system"]);
 /** They follow a `system` event and share its position. */
 const COMPANIONS = new Set(["member_added", "member_removed", "chat_updated"]);
-/** Waiting helps, and repeating is safe. */
-const PASSING_ERRORS = new Set(["unavailable", "overloaded", "rate_limited", "draining"]);
+/** Waiting helps: it was not done. */
+const NOT_DONE = new Set(["overloaded", "rate_limited", "draining"]);
+/** Waiting helps; it may have been done all the same. */
+const PASSING_ERRORS = new Set([...NOT_DONE, "unavailable"]);
 /** Closed for what was sent: sending it again would only close the next connection too. */
 const AT_FAULT = new Map([
   [1007, "malformed"],
@@ -322,10 +324,15 @@ export class ChatClient {
     return this.#command("message", { chat_id: chatId, content, nonce });
   }
 
+  /**
+   * Replace one's own message's content. Unlike the other commands it is not said again, for it could undo a later edit:
+   * rejects with `unanswered` when the connection ends before the answer. Look at the message, and decide.
+   */
   edit(messageId, content) {
     return this.#command("edit_message", { message_id: messageId, content });
   }
 
+  /** Erase a message. */
   remove(messageId) {
     return this.#command("delete_message", { message_id: messageId });
   }
@@ -493,7 +500,7 @@ export class ChatClient {
       else if (payload.code !== "not_a_member") this.#emit("error", payload);
       return;
     }
-    if (PASSING_ERRORS.has(payload.code) && entry.type !== "presence") {
+    if ((isSaidOnce(entry) ? NOT_DONE : PASSING_ERRORS).has(payload.code) && entry.type !== "presence") {
       entry.sent = false;
       const waitMs = (payload.retry_after ?? 1) * 1000 * (1 + this.#world.random() * 0.3);
       this.#pausedUntil = Math.max(this.#pausedUntil, this.#world.now() + waitMs);
@@ -679,7 +686,10 @@ export class ChatClient {
     this.#socket = null;
     for (const name of ["handshake", "beat", "away", "pause"]) this.#cancel(name);
     this.#resuming.clear();
-    for (const entry of this.#pending.values()) entry.sent = false;
+    for (const entry of [...this.#pending.values()]) {
+      if (entry.sent && isSaidOnce(entry)) this.#settle(entry, unanswered());
+      entry.sent = false;
+    }
     if (socket === null) return;
     socket.onmessage = socket.onclose = null;
     try {
@@ -756,6 +766,15 @@ function newRoom(position, base = 0) {
 function resumeAt(room) {
   if (room.position === null) return room.base;
   return room.open && room.companion < room.position ? room.position - 1 : room.position;
+}
+
+/** An edit that a replica held up could undo a later one. */
+function isSaidOnce(entry) {
+  return entry.type === "edit_message";
+}
+
+function unanswered() {
+  return new ChatError("unanswered", "the connection ended before the answer; it may have been done");
 }
 
 /** A row of the history as the event it was. */

@@ -136,6 +136,7 @@ export const de = {
     not_a_member: "Du bist nicht (mehr) in diesem Chat.",
     too_large: "Das ist zu lang.",
     timeout: "Keine Antwort. Noch ein Versuch schadet nicht: gespeichert wird einmal.",
+    unanswered: "Die Verbindung brach ab, bevor die Antwort kam: sieh nach, ob es geschah.",
     forbidden: "Das darfst du nicht.",
   },
   fieldProblems: {

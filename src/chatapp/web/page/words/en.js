@@ -136,6 +136,7 @@ export const en = {
     not_a_member: "You are not in this chat (any more).",
     too_large: "That is too long.",
     timeout: "No answer in time. Trying again is safe: it will be stored once.",
+    unanswered: "The connection broke before the answer came: look whether it was done.",
     forbidden: "You may not do that.",
   },
   fieldProblems: {
