@@ -52,8 +52,14 @@ class _Follow(Struct):
     """Those heard at ``position``."""
     replayed: set[Seq] = field(default_factory=set)
     """Positions heard in the replay."""
+    skipped: list[tuple[Seq, Seq]] = field(default_factory=list)
+    """Spans ``(low, high]`` of positions that the client leaves to REST."""
     known: dict[Seq, Digest | None] = field(default_factory=dict)
     """The content of each message after all that was heard; None: deleted."""
+
+    def skips(self, position: Seq) -> bool:
+        """Whether the client has left this position out."""
+        return any(low < position <= high for low, high in self.skipped)
 
 
 class _Listener:
@@ -71,6 +77,7 @@ class _Listener:
                         follow.connection = 0
                 case JoinSent():
                     follow = self.follows.setdefault(record.chat_id, _Follow())
+                    yield from self._skips(follow, record)
                     follow.connection, follow.replaying = record.connection, True
                     follow.after = follow.position = record.after
                     follow.frames, follow.replayed = set(), set()
@@ -79,11 +86,23 @@ class _Listener:
                 case JoinRefused():
                     yield from self._refused(record)
                 case Reread():
-                    self.follows.setdefault(record.chat_id, _Follow()).known = dict(record.rows)
+                    follow = self.follows.setdefault(record.chat_id, _Follow())
+                    follow.known, follow.position = dict(record.rows), max(follow.position, record.upto)
                 case Heard():
                     yield from self._heard(record)
                 case _:
                     pass
+
+    def _skips(self, follow: _Follow, join: JoinSent) -> Iterator[Violation]:
+        """Nobody goes on further than they were, but for who may leave out what was before they were added again."""
+        if self._history.live_only or join.after <= follow.position:
+            return
+        was_away = self._index.absent_at(join.chat_id, self._history.user_id, join.after) is not None
+        if self._history.skips_absences and was_away:
+            follow.skipped.append((follow.position, join.after))
+        else:
+            detail = f"{self._history.client} was at {follow.position} and goes on after {join.after}"
+            yield Violation(Fault.LOST, join.chat_id, detail)
 
     def _heard(self, heard: Heard) -> Iterator[Violation]:
         follow = self.follows.get(heard.chat_id)
@@ -189,8 +208,11 @@ class _Listener:
 
     def final_state(self, chat_id: ChatId) -> Iterator[Violation]:
         """What was heard, folded together, is what the rows say."""
-        known = self.follows[chat_id].known
+        follow = self.follows[chat_id]
+        known = follow.known
         for row in self._index.chats.get(chat_id, ChatRows()).by_seq.values():
+            if follow.skips(row.seq) or (row.changed_seq is not None and follow.skips(row.changed_seq)):
+                continue
             if row.seq not in known:
                 if not row.deleted:
                     yield Violation(Fault.LOST, chat_id, f"{self._history.client} never heard {row.seq}")

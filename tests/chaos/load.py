@@ -15,6 +15,7 @@ from chatapp.protocol.ids import ChatId, Seq, UserId
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import ClientHistory, MembershipChanged
+from tests.chaos.js import JsClient
 from tests.chaos.rest import Rest
 from tests.chaos.sdk import SdkClient
 from tests.chaos.sender import Sent
@@ -31,12 +32,17 @@ _BIG_BYTES = 12_000
 _LIVE_ONLY_EVERY = 4
 
 
+AnyClient = Client | SdkClient | JsClient
+
+
 class Size(Struct, frozen=True):
     """How much happens."""
 
     clients: int = 24
     sdk_clients: int = 0
-    """So many of them are the product's own client instead of the one that is written for this."""
+    """So many of them are the product's own client in Python instead of the one that is written for this."""
+    js_clients: int = 0
+    """So many are ``chatapp.js``."""
     chats: int = 10
     chats_per_client: int = 4
     sends_per_s: float = 60.0
@@ -49,7 +55,7 @@ class Crowd:
     """The clients of a run, and their work. The operator is admin of every chat and only adds and removes."""
 
     def __init__(self, cluster: Cluster, size: Size, rng: random.Random) -> None:
-        self.clients: list[Client | SdkClient] = []
+        self.clients: list[AnyClient] = []
         self.membership: list[MembershipChanged] = []
         self.size = size
         self.sent = 0
@@ -127,7 +133,7 @@ class Crowd:
         ended = (task for task in (*self._running, *self._writing) if task.done() and not task.cancelled())
         return [error for task in ended if (error := task.exception()) is not None]
 
-    def twin_of(self, client: Client | SdkClient) -> Client:
+    def twin_of(self, client: AnyClient) -> Client:
         """A second device of the same user, that follows nothing; run it."""
         number = next(self._numbers)
         name = f"{client.history.client}-twin-{number}"
@@ -139,7 +145,7 @@ class Crowd:
         """A content that no other message has."""
         return f"{next(self._numbers)} {rng.choice(_FLAVOURS)}"
 
-    async def send(self, client: Client | SdkClient, rng: random.Random) -> None:
+    async def send(self, client: AnyClient, rng: random.Random) -> None:
         """One message into one of the client's chats, to its end."""
         self.sent += 1
         outcome = await client.sender.send(rng.choice(list(client.follower.chats)), self.content(rng))
@@ -151,14 +157,14 @@ class Crowd:
         chat_id = rng.choice([chat_id for client in self.clients for chat_id in client.follower.chats])
         members = [client for client in self.clients if chat_id in client.follower.chats][:8]
 
-        async def pour(client: Client | SdkClient) -> None:
+        async def pour(client: AnyClient) -> None:
             for _ in range(_FLOOD_BYTES // _BIG_BYTES // len(members)):
                 self.sent += 1
                 await client.sender.send(chat_id, f"{next(self._numbers)} {'x' * _BIG_BYTES}")
 
         await asyncio.gather(*(pour(client) for client in members))
 
-    async def change(self, client: Client | SdkClient, rng: random.Random) -> None:
+    async def change(self, client: AnyClient, rng: random.Random) -> None:
         """Edit or delete one of the client's own messages, where it has any."""
         kept = self._kept[client.history.client]
         if not kept:
@@ -186,7 +192,7 @@ class Crowd:
             added = await self._cluster.last_seq(chat_id)
             self.membership.append(MembershipChanged(chat_id, user_id, True, before, added))
 
-    async def _write(self, client: Client | SdkClient, rng: random.Random) -> None:
+    async def _write(self, client: AnyClient, rng: random.Random) -> None:
         pace_s = self.size.clients / self.size.sends_per_s
         while self.sent < self.size.messages_limit:
             with contextlib.suppress(TimeoutError):
@@ -198,9 +204,11 @@ class Crowd:
             else:
                 await self.send(client, rng)
 
-    def _client(self, number: int, user_id: UserId, token: str, chats: list[ChatId], seed: int) -> Client | SdkClient:
+    def _client(self, number: int, user_id: UserId, token: str, chats: list[ChatId], seed: int) -> AnyClient:
         gateways = self._cluster.gateways
-        if number >= self.size.clients - self.size.sdk_clients:
+        if number >= self.size.clients - self.size.js_clients:
+            return JsClient(f"c{number} (js)", user_id, token, gateways, chats, seed)
+        if number >= self.size.clients - self.size.js_clients - self.size.sdk_clients:
             return SdkClient(f"c{number} (sdk)", user_id, token, gateways, chats, seed)
         live_only = number % _LIVE_ONLY_EVERY == 0
         name = f"c{number}{' (live)' if live_only else ''}"

@@ -29,6 +29,7 @@ from tests.chaos.cluster import DEFAULT_COMMAND, Cluster
 from tests.chaos.faults import faults
 from tests.chaos.final_rows import read_database
 from tests.chaos.history import Run
+from tests.chaos.js import node
 from tests.chaos.load import Crowd, Size
 from tests.chaos.redis_sites import RedisMode
 from tests.chaos.report import Report, summarise, table
@@ -162,6 +163,7 @@ def main() -> int:
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--clients", type=int, default=Size().clients)
     parser.add_argument("--sdk", type=int, default=0, help="so many of them are chatapp.client")
+    parser.add_argument("--js", type=int, default=0, help="so many of them are chatapp.js (needs node)")
     parser.add_argument("--chats", type=int, default=Size().chats)
     parser.add_argument(
         "--rate", type=float, default=Size().sends_per_s, help="messages a second, all clients together"
@@ -177,6 +179,15 @@ def main() -> int:
         parser.error(
             f"no such fault: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(faults(given.redis)))}"
         )
+    if given.js and node() is None:
+        parser.error("node with WebSockets (20.10 or newer) is needed for --js")
+    size = Size(
+        clients=given.clients,
+        sdk_clients=given.sdk,
+        js_clients=given.js,
+        chats=given.chats,
+        sends_per_s=given.rate,
+    )
     options = Options(
         seconds=given.seconds,
         seed=random.randrange(2**31) if given.seed is None else given.seed,
@@ -184,7 +195,7 @@ def main() -> int:
         fault_interval_s=given.interval,
         redis=given.redis,
         only=tuple(given.only or ()),
-        size=Size(clients=given.clients, sdk_clients=given.sdk, chats=given.chats, sends_per_s=given.rate),
+        size=size,
         command=given.command,
         logs=given.logs,
     )

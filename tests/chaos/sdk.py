@@ -50,17 +50,25 @@ _EVENTS = 50
 """Few, so that a burst does not fit and is fetched again."""
 
 
-class _Hearing:
-    """What ``Follower`` is to ``Client``."""
+class Hearing:
+    """What ``Follower`` is to ``Client``.
 
-    def __init__(self, history: ClientHistory, chats: Sequence[ChatId]) -> None:
+    ``rejoins_live``: in a chat that one is added to again, the client begins with what comes, not where it left off.
+    """
+
+    def __init__(self, history: ClientHistory, chats: Sequence[ChatId], *, rejoins_live: bool = False) -> None:
         self.chats: dict[ChatId, Seq] = dict.fromkeys(chats, Seq(0))
         self._history = history
+        self._rejoins_live = rejoins_live
+        self._awaited: set[ChatId] = set()
+        """Joined again, and nothing was heard of it yet."""
         self._connection = 0
         self._followed: set[ChatId] = set()
         self._replaying: set[ChatId] = set()
 
     def missing(self, last_seqs: dict[ChatId, Seq]) -> list[str]:
+        if self._connection == 0:
+            return ["never connected"]
         return [
             f"{chat_id} at {seq} of {last_seqs[chat_id]}{', not live' if chat_id in self._replaying else ''}"
             for chat_id, seq in self.chats.items()
@@ -74,7 +82,7 @@ class _Hearing:
                 self._connection += 1
                 positions = dict(event.positions)
                 records.append(Opened(now, self._connection, urls.index(event.url), event.epoch, positions))
-                self._followed, self._replaying = set(), set()
+                self._followed, self._replaying, self._awaited = set(), set(), set()
                 for chat_id, after in positions.items():
                     self._join(chat_id, after)
             case Reconnecting():
@@ -89,6 +97,9 @@ class _Hearing:
                 records.append(JoinRefused(now, self._connection, event.chat_id, event.code))
                 self._followed.discard(event.chat_id)
                 self._replaying.discard(event.chat_id)
+            case NewChat(payload=chat) if self._rejoins_live:
+                if chat.id in self.chats and chat.id not in self._followed:
+                    self._awaited.add(chat.id)
             case NewChat(payload=chat):
                 if chat.id in self.chats and chat.id not in self._followed:
                     self._join(chat.id, self.chats[chat.id])
@@ -103,6 +114,12 @@ class _Hearing:
         record = heard(event, now, self._connection)
         if record is None or record.chat_id not in self.chats:
             return
+        if record.chat_id in self._awaited:
+            self._awaited.discard(record.chat_id)
+            before = Seq(record.position - 1)
+            self._join(record.chat_id, before)
+            self._replaying.discard(record.chat_id)
+            self._history.records.append(JoinAcked(now, self._connection, record.chat_id, before))
         self._history.records.append(record)
         self.chats[record.chat_id] = record.position
         removed = record.frame is FrameKind.MEMBER_REMOVED and record.subject == self._history.user_id
@@ -175,7 +192,7 @@ class SdkClient:
         self._client = sdk.Client(*self._urls, token=token, trust_env=False, timeout_s=3.0)
         start = sdk.Bookmark(positions=dict.fromkeys(chats, Seq(0)))
         self._session = self._client.session(bookmark=start, events=_EVENTS, timing=_TIMING)
-        self.follower = _Hearing(self.history, chats)
+        self.follower = Hearing(self.history, chats)
         self.sender = _Sending(self.history, self._session)
 
     async def run(self) -> None:

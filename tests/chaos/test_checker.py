@@ -51,6 +51,7 @@ class Story:
     last_seq: int = 0
     now: float = 0.0
     connection: int = 0
+    bob_skips_absences: bool = False
 
     def tick(self) -> float:
         self.now += 1
@@ -110,7 +111,10 @@ class Story:
         entered = [MembershipChanged(CHAT, user, True, Seq(-1), Seq(0)) for user in (ALICE, BOB)]
         last_seqs = {CHAT: Seq(self.last_seq)}
         return Run(
-            [ClientHistory("alice", ALICE, records=self.alice), ClientHistory("bob", BOB, records=self.bob)],
+            [
+                ClientHistory("alice", ALICE, records=self.alice),
+                ClientHistory("bob", BOB, skips_absences=self.bob_skips_absences, records=self.bob),
+            ],
             [*entered, *self.membership],
             Database(self.rows, last_seqs, {(CHAT, ALICE), (CHAT, BOB)}),
         )
@@ -396,6 +400,32 @@ def test_a_member_that_was_added_again_may_be_replayed_what_it_missed() -> None:
     story.bob_hears(*missed, story.rows[-1])
     story.bob_is_current()
     assert story.faults() == set()
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_only_who_may_leave_out_an_absence_goes_on_after_it(may: bool) -> None:
+    story = a_clean_story()
+    story.bob_skips_absences = may
+    bob_hears_of_his_removal(story)
+    removed_and_added(story)
+    added = story.rows[-1]
+    story.bob.append(JoinSent(story.tick(), story.connection, CHAT, Seq(added.seq - 1)))
+    story.bob_is_current(added.seq - 1)
+    story.bob_hears(added)
+    assert story.faults() == (set() if may else {Fault.LOST})
+
+
+def test_who_may_leave_out_absences_may_leave_out_nothing_else() -> None:
+    story = Story(bob_skips_absences=True)
+    story.bob_connects()
+    story.bob_is_current()
+    story.bob_hears(story.send("one"))
+    story.bob_disconnects()
+    story.send("two")
+    story.bob_connects(after=2)
+    story.bob_is_current()
+    story.bob_hears(story.send("three"))
+    assert story.faults() == {Fault.LOST}
 
 
 def test_what_is_heard_live_after_a_removal_is_found() -> None:

@@ -15,6 +15,7 @@ import pytest
 from chatapp.auth.principal import Principal
 from chatapp.auth.revocations import Revocations
 from chatapp.bus.memory import MemoryBus, MemoryHub
+from chatapp.bus.port import Delivery
 from chatapp.gateway.commands import Commands
 from chatapp.gateway.connection import Connection, ConnectionLimits
 from chatapp.gateway.following import Following
@@ -306,6 +307,30 @@ async def test_unreadable_payloads_harm_nobody(scene: Scene) -> None:
     assert scene.two.hub.stats.malformed >= 2
 
 
+async def test_an_edit_is_told_also_when_the_message_arrives_while_both_are_being_read(scene: Scene) -> None:
+    _, bob = await scene.two.connect(scene.bob)
+    late: list[bytes] = []
+    scene.one.bus.loses = lambda topic, payload: (
+        any(e.position in (1, 2) for e in unpack(payload)) and (late.append(payload) is None)
+    )
+    between = scene.two.messages.between
+
+    async def and_meanwhile_the_message_comes(
+        chat_id: ChatId, *, start: Seq, after: Seq, upto: Seq, limit: int
+    ) -> tuple[list[Envelope], Seq]:
+        found = await between(chat_id, start=start, after=after, upto=upto, limit=limit)
+        scene.two.hub.on_deliveries([Delivery(chat_topic(chat_id), late[0])])
+        return found
+
+    scene.two.messages.between = and_meanwhile_the_message_comes  # type: ignore[method-assign]
+    message = await scene.one.messages.send(scene.ada, scene.chat_id, "as it was")
+    await scene.one.messages.edit(scene.ada, message.message.id, "as it is")
+    await scene.send("3")
+    await until(lambda: bob.positions(scene.chat_id)[-1:] == [3])
+    assert bob.positions(scene.chat_id) == [1, 2, 3]
+    assert [event["content"] for event in bob.told("message_updated")] == ["as it is"]
+
+
 # -- memberships --------------------------------------------------------------------------------------------------
 
 
@@ -422,6 +447,22 @@ async def test_who_is_further_than_this_replica_hears_nothing_twice(scene: Scene
         assert socket.positions(scene.chat_id) == expected
     await scene.send("6")
     await until(lambda: second.positions(scene.chat_id) == [4, 5, 6])
+
+
+async def test_who_is_further_than_this_replica_hears_of_edits_to_what_it_has(scene: Scene) -> None:
+    scene.two.repair._interval_s = 60.0
+    await scene.two.connect(scene.bob)
+    await asyncio.sleep(INTERVAL_S + 0.05)
+    scene.one.bus.lose_positions(1, 2, 3)
+    message = await scene.one.messages.send(scene.ada, scene.chat_id, "as it was")
+    # This one has heard it elsewhere, before it was edited.
+    connection, ahead = await scene.two.connect(scene.bob, resume={scene.chat_id: Seq(1)})
+    await until(lambda: bool(ahead.told("ack")))
+    assert scene.two.hub.rooms[scene.chat_id].audience.ahead == {connection: 1}
+    await scene.one.messages.edit(scene.ada, message.message.id, "as it is")
+    await scene.send("3", "4")
+    await until(lambda: ahead.positions(scene.chat_id)[-1:] == [4])
+    assert ahead.positions(scene.chat_id) == [2, 3, 4]
 
 
 async def test_who_joined_again_after_a_removal_is_not_ended_by_it(scene: Scene) -> None:

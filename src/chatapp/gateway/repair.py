@@ -219,10 +219,12 @@ class Repair:
                 known = await chat_statements.last_seqs(self._database, [live.chat_id])
                 # What was heard of was committed before, so anything beyond was made up by whoever can publish.
                 room.forget_beyond(known.get(live.chat_id, room.position))
-                start, target = room.position, room.highest
+                target = room.highest
                 while not live.closed and room.position < target:
+                    # Every change is told for itself, also of messages that are in the range: those may arrive from the
+                    # bus meanwhile, as they were, and who is ahead of the room has them as they were.
                     envelopes, upto = await self._messages.between(
-                        live.chat_id, start=start, after=room.position, upto=target, limit=FILL_CHUNK
+                        live.chat_id, start=target, after=room.position, upto=target, limit=FILL_CHUNK
                     )
                     self.stats.filled += len(envelopes)
                     had_gap = room.has_gap
