@@ -310,9 +310,14 @@ async def test_unreadable_payloads_harm_nobody(scene: Scene) -> None:
 async def test_an_edit_is_told_also_when_the_message_arrives_while_both_are_being_read(scene: Scene) -> None:
     _, bob = await scene.two.connect(scene.bob)
     late: list[bytes] = []
-    scene.one.bus.loses = lambda topic, payload: (
-        any(e.position in (1, 2) for e in unpack(payload)) and (late.append(payload) is None)
-    )
+
+    def comes_late(topic: bytes, payload: bytes) -> bool:
+        if all(envelope.position not in (1, 2) for envelope in unpack(payload)):
+            return False
+        late.append(payload)
+        return True
+
+    scene.one.bus.loses = comes_late
     between = scene.two.messages.between
 
     async def and_meanwhile_the_message_comes(
