@@ -94,15 +94,26 @@ class _Listener:
                     pass
 
     def _skips(self, follow: _Follow, join: JoinSent) -> Iterator[Violation]:
-        """Nobody goes on further than they were, but for who may leave out what was before they were added again."""
+        """Nobody goes on further than they were, but for who may leave out what was before they were added again.
+
+        A replay may have been acked beyond its last frame: positions of changes that later ones replaced have none.
+        """
         if self._history.live_only or join.after <= follow.position:
             return
         was_away = self._index.absent_at(join.chat_id, self._history.user_id, join.after) is not None
         if self._history.skips_absences and was_away:
             follow.skipped.append((follow.position, join.after))
-        else:
-            detail = f"{self._history.client} was at {follow.position} and goes on after {join.after}"
-            yield Violation(Fault.LOST, join.chat_id, detail)
+            return
+        rows = self._index.chats.get(join.chat_id, ChatRows())
+        unheard = [row.seq for row in rows.sent_within(follow.position, join.after) if not row.deleted]
+        unheard += [
+            row.changed_seq
+            for row in rows.changed_within(follow.position, join.after)
+            if row.changed_seq is not None and not _is_current(follow, row)
+        ]
+        if unheard:
+            where = f"was at {follow.position} and goes on after {join.after}, without {sorted(unheard)}"
+            yield Violation(Fault.LOST, join.chat_id, f"{self._history.client} {where}")
 
     def _heard(self, heard: Heard) -> Iterator[Violation]:
         follow = self.follows.get(heard.chat_id)

@@ -428,6 +428,19 @@ def test_who_may_leave_out_absences_may_leave_out_nothing_else() -> None:
     assert story.faults() == {Fault.LOST}
 
 
+def test_who_was_acked_beyond_the_last_frame_goes_on_from_there() -> None:
+    story = Story()
+    story.bob_connects()
+    first = story.send("one")
+    edited = story.change(first, "two")
+    story.bob_hears(edited)
+    story.bob_disconnects()  # after the ack, which this client does not tell
+    story.bob_connects(after=2)
+    story.bob_is_current()
+    story.bob_hears(story.send("three"))
+    assert story.faults() == set()
+
+
 def test_what_is_heard_live_after_a_removal_is_found() -> None:
     story = a_clean_story()
     missed = removed_and_added(story)
