@@ -43,15 +43,16 @@ def site(
     browser: Browser, databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Replicas]:
     """Where replicas are started; not without a browser."""
-    with replicas(tmp_path_factory.mktemp("web"), databases.create("web"), redis_url) as made:
+    directory = tmp_path_factory.mktemp("web")
+    with replicas(directory, databases.create("web"), redis_url, CHATAPP_PRESENCE__ENABLED="true") as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def two(site: Replicas) -> tuple[ReplicaProcess, ReplicaProcess]:
-    """Two replicas of one service."""
-    one, other = site.start(2)
-    return one, other
+    """Two replicas of one service, with names that people can tell apart."""
+    one, other = (site.begin(port=0, CHATAPP_GENERAL__REPLICA_NAME=f"replica-{number}") for number in (1, 2))
+    return one.wait_ready(), other.wait_ready()
 
 
 @pytest.fixture
@@ -89,7 +90,6 @@ async def people(browser: Browser, rest: Rest) -> AsyncIterator[People]:
 
 
 @pytest.fixture
-def screenshots() -> Path | None:
-    """Where pictures for the documentation go, when they are wanted (``make screenshots``)."""
-    wanted = os.environ.get("CHATAPP_SCREENSHOTS")
-    return Path(wanted) if wanted else None
+def screenshots(tmp_path: Path) -> Path:
+    """Where pictures go: into the documentation when they are wanted there (``make screenshots``)."""
+    return Path(os.environ.get("CHATAPP_SCREENSHOTS", tmp_path))

@@ -223,9 +223,17 @@ async def test_the_page_speaks_german_and_goes_dark(two: Two, rest: Rest, people
     await expect(ann.page.locator("body")).to_have_css("background-color", "rgb(243, 239, 230)")
 
 
-async def test_screenshots_for_the_documentation(
-    two: Two, rest: Rest, people: People, screenshots: Path | None
-) -> None:
-    if screenshots is None:
-        pytest.skip("only when they are wanted: make screenshots")
+async def test_who_is_online_is_shown_and_so_is_their_going(two: Two, rest: Rest, people: People) -> None:
+    ann, bob = await asyncio.gather(people.come("ann", two[0]), people.come("bob", two[1]))
+    await rest.group(ann.account, bob.account, name="present")
+    await ann.enter("present")
+    await ann.page.get_by_role("button", name="Members and settings").click()
+    bobs_row = ann.page.locator(".person", has_text=bob.account.username)
+    await expect(bobs_row).to_contain_text("online")
+    await bob.page.goto("about:blank")
+    await expect(bobs_row).not_to_contain_text("online", timeout=3 * WAIT_MS)
+
+
+async def test_screenshots_for_the_documentation(two: Two, rest: Rest, people: People, screenshots: Path) -> None:
     await write_screenshots(screenshots, two, rest, people)
+    assert {"desktop.png", "desktop-members.png", "phone-dark.png"} <= {path.name for path in screenshots.iterdir()}
