@@ -43,8 +43,8 @@ def site(
     browser: Browser, databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Replicas]:
     """Where replicas are started; not without a browser."""
-    directory = tmp_path_factory.mktemp("web")
-    with replicas(directory, databases.create("web"), redis_url, CHATAPP_PRESENCE__ENABLED="true") as made:
+    presence = {"CHATAPP_PRESENCE__ENABLED": "true", "CHATAPP_PRESENCE__OFFLINE_AFTER_S": "4"}
+    with replicas(tmp_path_factory.mktemp("web"), databases.create("web"), redis_url, **presence) as made:
         yield made
 
 

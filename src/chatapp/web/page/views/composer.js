@@ -28,8 +28,7 @@ export function Composer({ chat, title }) {
     element.style.height = `${Math.min(element.scrollHeight, MOST_PX)}px`;
   }, [chat.draft]);
 
-  const over = chat.draft.length * 3 > CONTENT_BYTES ? utf8Length(chat.draft) - CONTENT_BYTES : 0;
-  const sendable = chat.draft.trim() !== "" && over <= 0;
+  const over = bytesOver(chat.draft);
 
   const setDraft = (draft) => {
     chat.draft = draft;
@@ -41,7 +40,7 @@ export function Composer({ chat, title }) {
   };
   const submit = (event) => {
     event?.preventDefault();
-    if (!sendable) return;
+    if (!isSendable(chat.draft)) return; // as it is now: what is typed and sent at once was not drawn yet
     const content = chat.draft;
     setDraft("");
     if (editing === null) acts.send(chat, content);
@@ -83,10 +82,18 @@ export function Composer({ chat, title }) {
         onInput=${typed}
         onKeyDown=${pressed}
       ></textarea>
-      <button class="send" aria-label=${editing === null ? words.send : words.save} title=${editing === null ? words.send : words.save} disabled=${!sendable}>
+      <button class="send" aria-label=${editing === null ? words.send : words.save} title=${editing === null ? words.send : words.save} disabled=${!isSendable(chat.draft)}>
         <${Icon} name=${editing === null ? "send" : "check"} />
       </button>
     </div>
     ${over > 0 && html`<p class="problem" role="alert">${words.tooLong(over)}</p>`}
   </form>`;
+}
+
+function bytesOver(draft) {
+  return draft.length * 3 > CONTENT_BYTES ? utf8Length(draft) - CONTENT_BYTES : 0;
+}
+
+function isSendable(draft) {
+  return draft.trim() !== "" && bytesOver(draft) <= 0;
 }
