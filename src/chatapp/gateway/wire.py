@@ -52,6 +52,7 @@ CORK_BYTES = 64 * 1024
 """More than this is not held to the end of the turn."""
 
 _log = logging.getLogger("chatapp.gateway.wire")
+_QUIET = logging.getLogger(f"{__name__}.uvicorn")
 
 
 class Receiver(Protocol):
@@ -92,8 +93,9 @@ class WireProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # uvicorn logs the address with its query, and the token in it, as information.
-        self.logger = self.conn.logger = logging.getLogger(f"{__name__}.uvicorn")
-        self.logger.setLevel(logging.WARNING)
+        self.logger = self.conn.logger = _QUIET
+        if _QUIET.level != logging.WARNING:  # setting it empties every logger's cache: 4 % of a connect
+            _QUIET.setLevel(logging.WARNING)
         self._receiver: Receiver | None = None
         self._reader: FrameReader | None = None
         self._take_binary: Callable[[bytes], None] | None = None
