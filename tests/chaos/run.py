@@ -162,8 +162,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="repeat a run (default: a new one, printed)")
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--clients", type=int, default=Size().clients)
-    parser.add_argument("--sdk", type=int, default=0, help="so many of them are chatapp.client")
-    parser.add_argument("--js", type=int, default=0, help="so many of them are chatapp.js (needs node)")
+    js_clients = 4 if node() is not None else 0
+    parser.add_argument("--sdk", type=int, default=8, help="so many of them are chatapp.client (default 8)")
+    parser.add_argument("--js", type=int, default=js_clients, help="so many are chatapp.js (default 4, 0 without node)")
     parser.add_argument("--chats", type=int, default=Size().chats)
     parser.add_argument(
         "--rate", type=float, default=Size().sends_per_s, help="messages a second, all clients together"

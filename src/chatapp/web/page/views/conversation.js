@@ -37,8 +37,8 @@ export function Conversation({ chat }) {
 function Subtitle({ chat, other }) {
   const { store, state, words } = useApp();
   if (chat.isGroup) {
-    const online = chat.members.filter((member) => store.isOnline(member.user_id)).length;
-    return html`${words.members(chat.memberCount)}${online > 0 ? ` · ${online} ${words.online}` : ""}`;
+    const others = chat.members.filter(({ user_id: id }) => id !== state.me.id && store.isOnline(id)).length;
+    return html`${words.members(chat.memberCount)}${others > 0 ? ` · ${others + 1} ${words.online}` : ""}`;
   }
   const seen = other === null ? undefined : state.presence.get(other);
   if (seen?.online) return words.online;
