@@ -8,7 +8,6 @@ import itertools
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -16,27 +15,19 @@ from typing import Any
 
 import msgspec
 
+from chatapp.client.errors import Unanswered, kind_of_code
 from chatapp.client.events import CaughtUp, Connected, NotFollowed, Reconnecting, SessionEvent
 from chatapp.protocol.events import AckPayload, ServerEvent
 from chatapp.protocol.ids import ChatId, MessageId, Seq, UserId
-from tests.chaos.history import (
-    ChangeAcked,
-    ChangeInvoked,
-    ChangeRefused,
-    ClientHistory,
-    SendAcked,
-    SendInvoked,
-    SendRefused,
-    digest,
-)
-from tests.chaos.sdk import Hearing
-from tests.chaos.sender import ANSWER_TIMEOUT_S, Refusal, Sent
+from tests.chaos.history import ClientHistory
+from tests.chaos.recorded import Hearing, Sending
+from tests.chaos.sender import ANSWER_TIMEOUT_S
 
 _DEVICE = Path(__file__).with_name("device.mjs")
 _HASTE = 12
 """How much faster the client's clock goes."""
 _LINE_BYTES = 2**20
-_UNSURE = frozenset({"unanswered", "timeout", "stopped", "unavailable", "internal"})
+_UNSURE = frozenset({"unanswered", "timeout", "stopped", "internal"})
 _OWN_EVENTS = frozenset({"resynced", "start_over", "unauthorised", "broken"})
 """Which no run may bring."""
 
@@ -55,7 +46,7 @@ def node() -> str | None:
 
 
 class _Process:
-    """The device, and who waits for its answers."""
+    """A ``Device``: the process, and who waits for its answers."""
 
     def __init__(self, begin: dict[str, object]) -> None:
         self._begin = begin
@@ -88,73 +79,42 @@ class _Process:
                 self._process.kill()
             await self._process.wait()
 
-    async def ask(self, command: str, payload: dict[str, object]) -> dict[str, Any]:
-        await self._started.wait()
-        ref = next(self._refs)
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._answers[ref] = answer
-        self._write({"ref": ref, "command": command, "payload": payload})
+    async def send(self, chat_id: ChatId, content: str, nonce: str) -> AckPayload:
+        return await self._ask("send", {"chat_id": chat_id, "content": content, "nonce": nonce})
+
+    async def change(self, message_id: MessageId, content: str | None) -> None:
+        what: dict[str, object] = {} if content is None else {"content": content}
         try:
-            return await answer
-        finally:
-            del self._answers[ref]
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await self._ask("remove" if content is None else "edit", {"message_id": message_id, **what})
+        except TimeoutError:
+            raise Unanswered("the change") from None
 
     def answered(self, line: dict[str, Any]) -> None:
         answer = self._answers.get(line["ref"])
         if answer is not None and not answer.done():
             answer.set_result(line)
 
+    async def _ask(self, command: str, payload: dict[str, object]) -> AckPayload:
+        await self._started.wait()
+        ref = next(self._refs)
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[ref] = answer
+        self._write({"ref": ref, "command": command, "payload": payload})
+        try:
+            said = await answer
+        finally:
+            del self._answers[ref]
+        if "ack" in said:
+            return msgspec.convert(said["ack"], AckPayload)
+        if said["code"] in _UNSURE:
+            raise Unanswered(command)
+        raise kind_of_code(said["code"])(said["code"], "chatapp.js says so")
+
     def _write(self, line: dict[str, object]) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(line).encode() + b"\n")
-
-
-class _Sending:
-    """What ``Sender`` is to ``Client``."""
-
-    def __init__(self, history: ClientHistory, process: _Process) -> None:
-        self._history = history
-        self._process = process
-        self._numbers = itertools.count(1)
-
-    async def send(self, chat_id: ChatId, content: str) -> Sent | Refusal:
-        return await self.send_as(chat_id, content, f"{self._history.client}-{next(self._numbers)}", first=True)
-
-    async def send_as(self, chat_id: ChatId, content: str, nonce: str, *, first: bool) -> Sent | Refusal:
-        records = self._history.records
-        if first:
-            records.append(SendInvoked(time.monotonic(), chat_id, nonce, digest(content)))
-        said = await self._process.ask("send", {"chat_id": chat_id, "content": content, "nonce": nonce})
-        if "ack" not in said:
-            # How often it was tried is not told: perhaps more than once.
-            records.append(SendRefused(time.monotonic(), nonce, said["code"], attempts=2))
-            return Refusal(said["code"])
-        ack = msgspec.convert(said["ack"], AckPayload)
-        assert ack.message_id is not None
-        assert ack.seq is not None
-        records.append(SendAcked(time.monotonic(), chat_id, nonce, ack.message_id, ack.seq))
-        return Sent(chat_id, ack.message_id, ack.seq)
-
-    async def change(self, chat_id: ChatId, message_id: MessageId, content: str | None) -> bool:
-        records, ref = self._history.records, f"{self._history.client}-change-{next(self._numbers)}"
-        new = None if content is None else digest(content)
-        records.append(ChangeInvoked(time.monotonic(), ref, chat_id, message_id, new))
-        command = "remove" if content is None else "edit"
-        payload: dict[str, object] = {"message_id": message_id}
-        if content is not None:
-            payload["content"] = content
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                said = await self._process.ask(command, payload)
-        except TimeoutError:
-            return False
-        if "ack" in said:
-            records.append(ChangeAcked(time.monotonic(), ref))
-            return True
-        if said["code"] not in _UNSURE and content is not None:
-            records.append(ChangeRefused(time.monotonic(), ref, said["code"]))
-        return False
 
 
 class JsClient:
@@ -171,7 +131,7 @@ class JsClient:
         begin = {"gateways": self._urls, "token": token, "first": seed % len(gateways), "haste": _HASTE}
         self._process = _Process(begin)
         self.follower = Hearing(self.history, chats, rejoins_live=True)
-        self.sender = _Sending(self.history, self._process)
+        self.sender = Sending(self.history, self._process)
 
     async def run(self) -> None:
         try:
