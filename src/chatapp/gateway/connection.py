@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from array import array
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from chatapp.storage.writer import Appended
 
 _log = logging.getLogger(__name__)
+_NOTHING = array("q")
 
 
 class ConnectionLimits(Struct, frozen=True):
@@ -73,6 +75,7 @@ class Connection:
         "follows_all",
         "last_heard",
         "left",
+        "listed",
         "principal",
         "transport",
         "user_id",
@@ -102,6 +105,8 @@ class Connection:
         """The chats whose rooms it is in the audience of."""
         self.left: dict[ChatId, Seq] = {}
         """Chats that only the client's own ``join_chat`` makes it follow (again), with their positions at the time."""
+        self.listed = _NOTHING
+        """The chats that ``ready`` told of, where the connection does not follow them by itself."""
         self.closing = False
         self.began = self.last_heard = clock()
         """When anything came from the client, a pong included."""

@@ -19,11 +19,10 @@ from chatapp.errors import ChatAppError, Unavailable
 from chatapp.gateway.connection import Connection
 from chatapp.gateway.following import Following
 from chatapp.gateway.hub import Hub, LiveRoom
-from chatapp.protocol.envelope import Envelope, Kind
-from chatapp.protocol.events import NewChat, encode_event
 from chatapp.protocol.ids import ChatId, UserId
 from chatapp.services.leaving import chat_deleted
 from chatapp.services.messages import Messages
+from chatapp.services.rendering import joined
 from chatapp.storage import chats as chat_statements
 from chatapp.storage import epochs
 from chatapp.storage import members as member_statements
@@ -39,6 +38,8 @@ COMPARE_CHUNK = 5000
 FILLS_AT_ONCE = 4
 OVERLAP = timedelta(seconds=30)
 """Memberships are asked for from this much before the last look: transactions commit later than they begin."""
+START = timedelta(seconds=10)
+"""A connection has its ``ready`` after so much; a joining that is later is another than the one that it tells of."""
 
 
 class RepairStats(Struct):
@@ -168,8 +169,7 @@ class Repair:
         suspects, self._suspects = self._suspects, set()
         for at in range(0, len(users), COMPARE_CHUNK):
             chunk = users[at : at + COMPARE_CHUNK]
-            joined = await member_statements.joined_since(self._database, chunk, since - OVERLAP)
-            for joining in joined:
+            for joining in await member_statements.joined_since(self._database, chunk, since - OVERLAP):
                 lacking = [c for c in self._hub.of_user(joining.user_id) if self._lacks(c, joining, now)]
                 if not urgent:
                     self._suspects.update((connection, joining.chat_id) for connection in lacking)
@@ -181,19 +181,18 @@ class Repair:
         """Whether a connection should follow a chat and does not, or was not told of it."""
         if connection.follows_all:
             return self._following.lacks(connection, joining.chat_id, joining.joined_seq)
-        began = now - timedelta(seconds=self._clock() - connection.began)  # else ``ready`` told of it
-        return joining.joined_at >= began and not self._hub.joinings.knows(
-            joining.user_id, joining.chat_id, joining.joined_seq
-        )
+        if self._hub.joinings.knows(joining.user_id, joining.chat_id, joining.joined_seq):
+            return False
+        began = now - timedelta(seconds=self._clock() - connection.began)
+        was_listed = joining.chat_id in connection.listed and joining.joined_at <= began + START
+        return not was_listed
 
     async def _tell(self, joining: Joining, connections: Sequence[Connection]) -> None:
         chat = await chat_statements.get(self._database, joining.chat_id)
         if chat is None:
             return
         self._hub.joinings.heard(joining.user_id, joining.chat_id, joining.joined_seq)
-        frame = encode_event(NewChat(chat))
-        envelope = Envelope(Kind.JOINED, joining.chat_id, joining.joined_seq, (frame,), joining.user_id)
-        self._following.joined(envelope, connections)
+        self._following.joined(joined(chat, joining.user_id, joining.joined_seq), connections)
 
     def _look_again(self, live: LiveRoom) -> None:
         self._fill_if_missing(live)

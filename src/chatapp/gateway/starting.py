@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from array import array
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -155,6 +156,8 @@ class Starting:
                 )
             )
         )
+        if not connection.follows_all:
+            connection.listed = array("q", [seen.chat_id for seen in told])
         for live, position in attach:
             self._following.attach(connection, live, position)
         if start.resume:

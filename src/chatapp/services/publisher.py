@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from chatapp.bus.port import Bus
-from chatapp.protocol.envelope import Envelope, Kind, pack
-from chatapp.protocol.events import NewChat, encode_event
+from chatapp.protocol.envelope import Envelope, pack
 from chatapp.protocol.ids import Seq, UserId
 from chatapp.protocol.presence import Change, encode_changes
 from chatapp.protocol.topics import CONTROL, PRESENCE, chat_topic, user_topic
 from chatapp.protocol.views import Chat
-from chatapp.services.rendering import sent
+from chatapp.services.rendering import joined, sent
 from chatapp.storage.rows import Action, MessageRow
 from chatapp.tracing import spans
 from chatapp.tracing.port import Tracer
@@ -47,10 +46,8 @@ class Publisher:
 
         Everything at and after that position is theirs to hear.
         """
-        frame = encode_event(NewChat(chat))
         for user_id, position in users:
-            envelope = Envelope(Kind.JOINED, chat.id, position, (frame,), user_id)
-            self._bus.publish(user_topic(user_id), pack([envelope]))
+            self._bus.publish(user_topic(user_id), pack([joined(chat, user_id, position)]))
 
     def added(self, chat: Chat, rows: Iterable[MessageRow]) -> None:
         """The system rows of an addition: to the chat, and ``new_chat`` to those who were added."""

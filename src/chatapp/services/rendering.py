@@ -6,6 +6,8 @@ first, ``changed`` the second.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from chatapp.protocol.envelope import Envelope, Kind
 from chatapp.protocol.events import (
     ChatUpdated,
@@ -19,10 +21,13 @@ from chatapp.protocol.events import (
     MessageSent,
     MessageUpdated,
     MessageUpdatedPayload,
+    NewChat,
     System,
     SystemPayload,
     encode_event,
 )
+from chatapp.protocol.ids import Seq, UserId
+from chatapp.protocol.views import Chat
 from chatapp.storage.rows import Action, MessageRow
 
 _REMOVALS = (Action.MEMBER_REMOVED, Action.MEMBER_LEFT)
@@ -68,6 +73,15 @@ def changed(row: MessageRow) -> Envelope:
             )
         )
     return Envelope(Kind.LASTING, row.chat_id, position, (encode_event(event),))
+
+
+def joined(chat: Chat, user_id: UserId, position: Seq) -> Envelope:
+    """``new_chat`` for who became a member at this position: there it stands for them, wherever it is by now.
+
+    So a client that follows it from ``last_seq`` on misses nothing of what came after the joining.
+    """
+    event = NewChat(replace(chat, last_seq=position))
+    return Envelope(Kind.JOINED, chat.id, position, (encode_event(event),), user_id)
 
 
 def _system(row: MessageRow) -> Envelope:
