@@ -97,7 +97,7 @@ class System(_Event, frozen=True, tag="system"):
 
 
 class NewChat(_Event, frozen=True, tag="new_chat"):
-    """To everyone who became a member of a chat."""
+    """To everyone who became a member of a chat. ``last_seq`` is where the chat stood then: follow it from there."""
 
     payload: Chat
 
