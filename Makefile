@@ -14,18 +14,21 @@ help: ## Show this list
 
 # Installed from the lock files, hashes checked; the marks tell make what is there. --no-deps: the locks are complete, and a
 # pip that resolves anew stumbles over extras (coverage[toml]) as soon as there is a newer version than the locked one.
+# --no-compile: Python compiles what is imported, and a first start need not wait for the rest.
+INSTALL := $(PIP) install --no-compile --no-deps
+
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo 'Python 3.11, 3.12 or 3.13 is needed' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.mark: requirements/run.txt requirements/build.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --no-deps --require-hashes -r requirements/run.txt -r requirements/build.txt
-	$(PIP) install --no-deps --no-build-isolation -e .
+	$(INSTALL) --require-hashes -r requirements/run.txt -r requirements/build.txt
+	$(INSTALL) --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.mark: requirements/dev.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --no-deps --require-hashes -r requirements/dev.txt
-	$(PIP) install --no-deps --no-build-isolation -e .
+	$(INSTALL) --require-hashes -r requirements/dev.txt
+	$(INSTALL) --no-build-isolation -e .
 	@touch $@ $(VENV)/run.mark
 
 run: $(VENV)/run.mark ## Run a replica, with its own PostgreSQL and Valkey if none is configured (PORT=8081 make run: another)
@@ -82,7 +85,7 @@ migration: $(VENV)/dev.mark ## Draft a migration from the tables: DATABASE_URL=â
 	$(BIN)/chatapp system draft-migration "$(NAME)"
 
 $(VENV)/bench.mark: requirements/bench.txt | $(VENV)/dev.mark
-	$(PIP) install --no-deps --require-hashes -r requirements/bench.txt
+	$(INSTALL) --require-hashes -r requirements/bench.txt
 	@touch $@
 
 bench: $(VENV)/bench.mark ## Measure, and write docs/benchmarks.md: ROUNDS=5, ARGS="--only fanout" (about 20 minutes)
