@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _NOTHING = array("q")
+"""One for all; nobody changes it."""
 
 
 class ConnectionLimits(Struct, frozen=True):
@@ -108,7 +109,8 @@ class Connection:
         self.listed = _NOTHING
         """The chats that ``ready`` told of, where the connection does not follow them by itself."""
         self.closing = False
-        self.began = self.last_heard = clock()
+        self.began = clock()
+        self.last_heard = self.began
         """When anything came from the client, a pong included."""
         self._commands = commands
         self._limits = limits
@@ -177,6 +179,11 @@ class Connection:
         return self._in_flight > 0
 
     # -- the start ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether ``ready`` is still to come."""
+        return self._until_ready is not None
 
     def once_ready(self, act: Callable[[], None]) -> None:
         """Act now, or when ``ready`` has been sent: it is the first that a client hears."""

@@ -181,7 +181,8 @@ class Repair:
         """Whether a connection should follow a chat and does not, or was not told of it."""
         if connection.follows_all:
             return self._following.lacks(connection, joining.chat_id, joining.joined_seq)
-        if self._hub.joinings.knows(joining.user_id, joining.chat_id, joining.joined_seq):
+        known = self._hub.joinings.knows(joining.user_id, joining.chat_id, joining.joined_seq)
+        if known or connection.is_starting:
             return False
         began = now - timedelta(seconds=self._clock() - connection.began)
         was_listed = joining.chat_id in connection.listed and joining.joined_at <= began + START
