@@ -59,6 +59,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._body_is_here()
         super().connection_lost(exc)
 
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection on, and let go of the parser, as uvicorn does at a connection's end.
+
+        It holds this object's callbacks, so that both would stay until the cycle collector looks, which is seldom.
+        """
+        super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]
+
     def pause_writing(self) -> None:
         """The answers fill the buffer."""
         super().pause_writing()
