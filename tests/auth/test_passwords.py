@@ -214,6 +214,18 @@ async def test_without_a_queue_only_free_threads_take_work(gate: Gate) -> None:
     passwords.close()
 
 
+async def test_who_has_waited_too_long_is_refused_and_frees_the_place(gate: Gate) -> None:
+    passwords = Passwords(time_cost=1, memory_kib=8, parallelism=1, queue=QUEUE, patience_s=0.05)
+    running = await fill(passwords, THREADS)
+    with pytest.raises(Overloaded):
+        await passwords.hash("nobody gets to it")
+    assert (passwords.running, passwords.waiting, passwords.stats.refused) == (THREADS, 0, 1)
+    gate.open()
+    await asyncio.gather(*running)
+    assert await passwords.hash("now there is room") == "now there is room"
+    passwords.close()
+
+
 async def test_a_caller_that_gives_up_while_waiting_frees_its_place(passwords: Passwords, gate: Gate) -> None:
     tasks = await fill(passwords)
     tasks[-1].cancel()

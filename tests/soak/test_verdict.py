@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tests.soak.sample import ReplicaSample, Sample
-from tests.soak.verdict import judge, warm_up_s
+from tests.soak.verdict import CLIENTS_OF_A_REPLICA, judge, warm_up_s
 
 REPLICA = ReplicaSample(
     rss_bytes=200 << 20,
@@ -64,6 +64,12 @@ def test_memory_that_leaks_fails() -> None:
 def test_tasks_that_pile_up_fail() -> None:
     piling = [msgspec.structs.replace(REPLICA, tasks=40 + 2 * number) for number in range(60)]
     assert failed(run_of(*piling)) == {"replica 0: tasks"}
+
+
+def test_more_redis_clients_than_the_pools_may_hold_fail() -> None:
+    for clients, fails in ((CLIENTS_OF_A_REPLICA, False), (CLIENTS_OF_A_REPLICA + 1, True)):
+        samples = [msgspec.structs.replace(sample, redis_clients=clients) for sample in run_of(*[REPLICA] * 60)]
+        assert ("Redis: clients" in failed(samples)) == fails
 
 
 def test_growth_before_the_second_half_is_warming_up() -> None:

@@ -7,6 +7,7 @@ from statistics import median
 
 from msgspec import Struct
 
+from chatapp.limiting.opening import AT_ONCE
 from tests.soak.sample import ReplicaSample, Sample
 from tests.soak.statistics import growth, quantile
 
@@ -15,6 +16,8 @@ WARM_UP_SHARE = 0.2
 GROWTH_SHARE = 0.05
 LATENCY_FACTOR = 1.5
 LATENCY_ALLOWANCE_S = 0.02
+CLIENTS_OF_A_REPLICA = AT_ONCE + 4 + 2
+"""Connections to Redis: for rate limits, for all else that asks, and the two of the bus."""
 _MIB = 1 << 20
 
 
@@ -61,10 +64,10 @@ def judge(samples: Sequence[Sample]) -> list[Line]:
     for name, read, unit, suffix, allowance in (
         ("PostgreSQL: connections", lambda s: s.postgres_connections, 1, "", 5),
         ("Redis: memory", lambda s: s.redis_bytes, _MIB, " MiB", 2 * _MIB),
-        ("Redis: clients", lambda s: s.redis_clients, 1, "", 3),
     ):
         as_series = _Series(name, lambda _: 0, unit, suffix, allowance)
         lines.append(_flat(name, half, read, as_series))
+    lines.append(_pooled(half))
     for name, latency in (
         ("send to ack, p99", lambda s: s.ack_p99_s),
         ("send to delivery at the other replica, p99", lambda s: s.delivery_p99_s),
@@ -87,6 +90,13 @@ def _flat(name: str, half: Sequence[Sample], read: Callable[[Sample], float], se
     more = f", or {series.allowance / series.unit:g}{series.suffix}" if series.allowance else ""
     ok = not found.exceeds(GROWTH_SHARE, series.allowance)
     return Line(name, shown, f"grows by less than {GROWTH_SHARE:.0%}{more}", ok)
+
+
+def _pooled(half: Sequence[Sample]) -> Line:
+    """A pool opens connections when it needs them, up to its bound: more than that would be a leak."""
+    bound = len(half[0].replicas) * CLIENTS_OF_A_REPLICA
+    most = max(sample.redis_clients for sample in half)
+    return Line("Redis: clients", f"at most {most}", f"at most {bound}: what the pools may hold", most <= bound)
 
 
 def _steady(name: str, before: Sequence[Sample], half: Sequence[Sample], read: Callable[[Sample], float]) -> Line:

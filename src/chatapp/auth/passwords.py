@@ -32,11 +32,15 @@ the event loop waits for it. With 50 logins at once on 2 cores the loop's lag at
 with 19, and 24 ms with 0 (``tests.soak.login_flood``)."""
 
 
+PATIENCE_S = 10.0
+"""How long a caller waits for its turn; then it is refused, as it would have been past the bound of the queue."""
+
+
 class PasswordStats(Struct):
     """Counters since the start, for metrics."""
 
     refused: int = 0
-    """Callers that were refused because too many waited."""
+    """Callers that were refused because too many waited, or because they had waited for too long."""
     wait_s: Histogram = field(default_factory=Histogram)
     """From the call to a thread's turn."""
     hash_s: Histogram = field(default_factory=Histogram)
@@ -49,11 +53,18 @@ class Passwords:
     Their threads, and the lanes that argon2 starts in them, have a low priority: a flood of logins takes the cores
     that the event loop leaves. Past the bound a call is refused at once with ``Overloaded``. Each computation holds
     ``memory_kib`` and cannot be interrupted: a caller that is cancelled gives up its place in the queue, but once begun
-    its computation ends in its thread, and counts as running until then. Waiting has no timeout of its own; it lasts at
-    most as long as the computations before it. Belongs to one event loop.
+    its computation ends in its thread, and counts as running until then. Who has waited ``patience_s`` is refused too.
+    Belongs to one event loop.
     """
 
-    def __init__(self, time_cost: int = 3, memory_kib: int = 65536, parallelism: int = 4, queue: int = 32) -> None:
+    def __init__(
+        self,
+        time_cost: int = 3,
+        memory_kib: int = 65536,
+        parallelism: int = 4,
+        queue: int = 32,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         """``memory_kib``: KiB for each computation. ``queue``: how many callers may wait while all threads are busy.
 
         The costs hold for new hashes; stored ones are verified with their own.
@@ -64,6 +75,7 @@ class Passwords:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="argon2", initializer=_give_way)
         self._turns = asyncio.Semaphore(self._threads)
         self._queue = queue
+        self._patience_s = patience_s
         self._waiting = 0
         self._running = 0
         self._closed = False
@@ -138,7 +150,11 @@ class Passwords:
             raise Overloaded
         self._waiting += 1
         try:
-            await self._turns.acquire()
+            async with asyncio.timeout(self._patience_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            self.stats.refused += 1
+            raise Overloaded from None
         finally:
             self._waiting -= 1
         if self._closed:

@@ -124,7 +124,7 @@ class AuthSettings(Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=100000,
-            description="Hashes that may wait for a core; past it the answer is 503 with Retry-After.",
+            description="Hashes that may wait for a core; past it, or after 10 s, the answer is 503 with Retry-After.",
             extra={"unit": "hashes"},
         ),
     ] = 32
