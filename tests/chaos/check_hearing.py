@@ -52,14 +52,8 @@ class _Follow(Struct):
     """Those heard at ``position``."""
     replayed: set[Seq] = field(default_factory=set)
     """Positions heard in the replay."""
-    skipped: list[tuple[Seq, Seq]] = field(default_factory=list)
-    """Spans ``(low, high]`` of positions that the client leaves to REST."""
     known: dict[Seq, Digest | None] = field(default_factory=dict)
     """The content of each message after all that was heard; None: deleted."""
-
-    def skips(self, position: Seq) -> bool:
-        """Whether the client has left this position out."""
-        return any(low < position <= high for low, high in self.skipped)
 
 
 class _Listener:
@@ -94,15 +88,11 @@ class _Listener:
                     pass
 
     def _skips(self, follow: _Follow, join: JoinSent) -> Iterator[Violation]:
-        """Nobody goes on further than they were, but for who may leave out what was before they were added again.
+        """Nobody goes on further than they were and leaves something out.
 
         A replay may have been acked beyond its last frame: positions of changes that later ones replaced have none.
         """
         if self._history.live_only or join.after <= follow.position:
-            return
-        was_away = self._index.absent_at(join.chat_id, self._history.user_id, join.after) is not None
-        if self._history.skips_absences and was_away:
-            follow.skipped.append((follow.position, join.after))
             return
         rows = self._index.chats.get(join.chat_id, ChatRows())
         unheard = [row.seq for row in rows.sent_within(follow.position, join.after) if not row.deleted]
@@ -222,8 +212,6 @@ class _Listener:
         follow = self.follows[chat_id]
         known = follow.known
         for row in self._index.chats.get(chat_id, ChatRows()).by_seq.values():
-            if follow.skips(row.seq) or (row.changed_seq is not None and follow.skips(row.changed_seq)):
-                continue
             if row.seq not in known:
                 if not row.deleted:
                     yield Violation(Fault.LOST, chat_id, f"{self._history.client} never heard {row.seq}")

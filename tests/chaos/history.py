@@ -201,8 +201,6 @@ class ClientHistory(Struct):
     user_id: UserId
     live_only: bool = False
     """It follows all chats from where they stand when it connects, and asks for nothing of what was before."""
-    skips_absences: bool = False
-    """In a chat that it is added to again it goes on with what comes; what was before it would read over REST."""
     records: list[Record] = field(default_factory=list)
 
 

@@ -118,19 +118,18 @@ class _Process:
 
 
 class JsClient:
-    """One user's device, as ``Client`` is. It follows everything, and a chat it is added to again from there on."""
+    """One user's device, as ``Client`` is. It follows everything."""
 
     def __init__(
         self, name: str, user_id: UserId, token: str, gateways: Sequence[str], chats: Sequence[ChatId], seed: int
     ) -> None:
         self.history = ClientHistory(name, user_id)
-        self.history.skips_absences = True
         self.token = token
         self.unexpected: dict[str, int] = {}
         self._urls = [f"http://{gateway}" for gateway in gateways]
         begin = {"gateways": self._urls, "token": token, "first": seed % len(gateways), "haste": _HASTE}
         self._process = _Process(begin)
-        self.follower = Hearing(self.history, chats, rejoins_live=True)
+        self.follower = Hearing(self.history, chats)
         self.sender = Sending(self.history, self._process)
 
     async def run(self) -> None:

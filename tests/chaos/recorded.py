@@ -36,17 +36,11 @@ from tests.chaos.sender import Refusal, Sent
 
 
 class Hearing:
-    """What ``Follower`` is to ``Client``.
+    """What ``Follower`` is to ``Client``."""
 
-    ``rejoins_live``: in a chat that one is added to again, the client begins with what comes, not where it left off.
-    """
-
-    def __init__(self, history: ClientHistory, chats: Sequence[ChatId], *, rejoins_live: bool = False) -> None:
+    def __init__(self, history: ClientHistory, chats: Sequence[ChatId]) -> None:
         self.chats: dict[ChatId, Seq] = dict.fromkeys(chats, Seq(0))
         self._history = history
-        self._rejoins_live = rejoins_live
-        self._awaited: set[ChatId] = set()
-        """Joined again, and nothing was heard of it yet."""
         self._connection = 0
         self._followed: set[ChatId] = set()
         self._replaying: set[ChatId] = set()
@@ -67,7 +61,7 @@ class Hearing:
                 self._connection += 1
                 positions = dict(event.positions)
                 records.append(Opened(now, self._connection, urls.index(event.url), event.epoch, positions))
-                self._followed, self._replaying, self._awaited = set(), set(), set()
+                self._followed, self._replaying = set(), set()
                 for chat_id, after in positions.items():
                     self._join(chat_id, after)
             case Reconnecting():
@@ -82,9 +76,6 @@ class Hearing:
                 records.append(JoinRefused(now, self._connection, event.chat_id, event.code))
                 self._followed.discard(event.chat_id)
                 self._replaying.discard(event.chat_id)
-            case NewChat(payload=chat) if self._rejoins_live:
-                if chat.id in self.chats and chat.id not in self._followed:
-                    self._awaited.add(chat.id)
             case NewChat(payload=chat):
                 if chat.id in self.chats and chat.id not in self._followed:
                     self._join(chat.id, self.chats[chat.id])
@@ -99,12 +90,6 @@ class Hearing:
         record = heard(event, now, self._connection)
         if record is None or record.chat_id not in self.chats:
             return
-        if record.chat_id in self._awaited:
-            self._awaited.discard(record.chat_id)
-            before = Seq(record.position - 1)
-            self._join(record.chat_id, before)
-            self._replaying.discard(record.chat_id)
-            self._history.records.append(JoinAcked(now, self._connection, record.chat_id, before))
         self._history.records.append(record)
         self.chats[record.chat_id] = record.position
         removed = record.frame is FrameKind.MEMBER_REMOVED and record.subject == self._history.user_id

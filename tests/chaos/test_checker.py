@@ -51,7 +51,6 @@ class Story:
     last_seq: int = 0
     now: float = 0.0
     connection: int = 0
-    bob_skips_absences: bool = False
 
     def tick(self) -> float:
         self.now += 1
@@ -113,7 +112,7 @@ class Story:
         return Run(
             [
                 ClientHistory("alice", ALICE, records=self.alice),
-                ClientHistory("bob", BOB, skips_absences=self.bob_skips_absences, records=self.bob),
+                ClientHistory("bob", BOB, records=self.bob),
             ],
             [*entered, *self.membership],
             Database(self.rows, last_seqs, {(CHAT, ALICE), (CHAT, BOB)}),
@@ -402,21 +401,8 @@ def test_a_member_that_was_added_again_may_be_replayed_what_it_missed() -> None:
     assert story.faults() == set()
 
 
-@pytest.mark.parametrize("may", [True, False])
-def test_only_who_may_leave_out_an_absence_goes_on_after_it(may: bool) -> None:
-    story = a_clean_story()
-    story.bob_skips_absences = may
-    bob_hears_of_his_removal(story)
-    removed_and_added(story)
-    added = story.rows[-1]
-    story.bob.append(JoinSent(story.tick(), story.connection, CHAT, Seq(added.seq - 1)))
-    story.bob_is_current(added.seq - 1)
-    story.bob_hears(added)
-    assert story.faults() == (set() if may else {Fault.LOST})
-
-
-def test_who_may_leave_out_absences_may_leave_out_nothing_else() -> None:
-    story = Story(bob_skips_absences=True)
+def test_who_goes_on_further_than_they_were_is_found() -> None:
+    story = Story()
     story.bob_connects()
     story.bob_is_current()
     story.bob_hears(story.send("one"))
