@@ -177,13 +177,9 @@ class Crowd:
             await client.sender.change(victim.chat_id, victim.message_id, self.content(rng))
 
     async def remove_and_add(self, rng: random.Random, absence_s: float) -> None:
-        """Somebody is removed from a chat, and added again after a while.
-
-        Not who uses ``chatapp.js``: a chat that it is added to again is a new one to it, of which it tells what comes
-        and leaves the rest to REST. What it owes then depends on when it reconnects, and the checker cannot know that.
-        """
+        """Somebody is removed from a chat, and added again after a while."""
         async with self._flapping:
-            client = rng.choice([client for client in self.clients if not isinstance(client, JsClient)])
+            client = rng.choice(self.clients)
             chat_id = rng.choice(list(client.follower.chats))
             user_id = client.history.user_id
             before = await self._cluster.last_seq(chat_id)

@@ -13,9 +13,15 @@ function connected(chats = [[7, 3]], options = {}) {
   client.on("*", (payload, type) => heard.push([type, payload]));
   client.start();
   world.socket.tell("ready", ready(chats));
+  followed(world.socket, chats);
   const seqs = () => heard.filter(([type]) => type.startsWith("message")).map(([, p]) => p.changed_seq ?? p.seq);
   const types = () => heard.map(([type]) => type);
   return { world, api, client, heard, seqs, types };
+}
+
+/** The service has resumed these chats, and nothing was missing. */
+function followed(socket, chats) {
+  for (const [chat_id, seq] of chats) socket.tell("ack", { type: "resume", chat_id, seq });
 }
 
 /** The connection breaks, and the next one is there. */
@@ -29,8 +35,14 @@ function reconnected(world, chats, more) {
 test("the token travels as a subprotocol, never in the address", () => {
   const { world, client } = connected();
   assert.deepEqual(world.socket.protocols, ["chatapp.v1", "bearer.v4.local.t"]);
-  assert.equal(world.socket.address.href, "ws://chat.test/ws?");
+  assert.equal(world.socket.address.href, "ws://chat.test/ws?follow=none");
   assert.equal(client.status.state, "connected");
+});
+
+test("a first connection follows each chat from where it stands", () => {
+  const { world, heard } = connected([[7, 3], [8, 10]]);
+  assert.deepEqual(world.socket.commands("resume").map((frame) => frame.payload.positions), [{ 7: 3, 8: 10 }]);
+  assert.deepEqual(heard.findLast(([type]) => type === "caught_up")[1], { missed: 0, again: false });
 });
 
 test("every position is told once and ascending, whatever comes twice", () => {
@@ -67,17 +79,84 @@ test("a break between a system line and its companion loses neither and doubles 
   assert.equal(reconnected(world, [[7, 4]]).address.searchParams.get("resume"), "7:4");
 });
 
-test("many chats are resumed by command, on a connection that follows nothing else", () => {
-  const chats = Array.from({ length: 620 }, (_, index) => [index + 1, 5]);
+test("as many chats as fit are resumed by the address, the others by command", () => {
+  const chats = Array.from({ length: 720 }, (_, index) => [index + 1, 5]);
   const { world, client } = connected(chats);
   const socket = reconnected(world, chats);
-  assert.equal(socket.address.search, "?follow=none");
+  assert.equal(socket.address.searchParams.get("resume").split(",").length, 100);
   const asked = socket.commands("resume").map((frame) => Object.keys(frame.payload.positions).length);
   assert.deepEqual(asked, [500, 120]);
-  for (const [chat_id] of chats) socket.tell("ack", { type: "resume", chat_id, seq: 5 });
+  followed(socket, chats.slice(1));
+  assert.equal(client.status.state, "catching_up");
+  followed(socket, chats.slice(0, 1));
   assert.equal(client.status.state, "connected");
-  socket.tell("new_chat", { id: 900, last_seq: 2, name: "", is_group: true });
-  assert.deepEqual(socket.commands("resume").at(-1).payload.positions, { 900: 1 });
+});
+
+test("a resume that was refused as a whole is asked again", () => {
+  const { world, client } = connected([[7, 3], [8, 1]]);
+  const socket = reconnected(world, [[7, 3], [8, 1], [9, 4]]);
+  followed(socket, [[7, 3], [8, 1]]);
+  const [{ id }] = socket.commands("resume");
+  socket.tell("error", { code: "rate_limited", error: "slow", retry_after: 2 }, id);
+  world.pass(1_900);
+  assert.equal(socket.commands("resume").length, 1);
+  world.pass(800);
+  assert.deepEqual(socket.commands("resume").at(-1).payload.positions, { 9: 0 });
+  followed(socket, [[9, 4]]);
+  assert.equal(client.status.state, "connected");
+});
+
+test("a chat that one is added to is followed from that on, or from where it was left", () => {
+  const { world, seqs, types } = connected();
+  world.socket.tell("message", message(4));
+  world.socket.tell("new_chat", { id: 900, last_seq: 12, name: "", is_group: true });
+  assert.deepEqual(world.socket.commands("resume").at(-1).payload.positions, { 900: 11 });
+  world.socket.tell("member_removed", { chat_id: 7, user_id: 1, username: "me", seq: 5 });
+  world.socket.tell("new_chat", { id: 7, last_seq: 9, name: "", is_group: true });
+  assert.deepEqual(world.socket.commands("resume").at(-1).payload.positions, { 7: 5 });
+  for (const seq of [6, 7, 8, 9, 10]) world.socket.tell("message", message(seq));
+  assert.deepEqual(seqs(), [4, 6, 7, 8, 9, 10]);
+  assert.equal(types().filter((type) => type === "gone").length, 1);
+});
+
+test("one who was added to a chat while away reads on where the chat was read, or where it was left", () => {
+  const { world, client } = connected([[7, 3]]);
+  world.socket.tell("member_removed", { chat_id: 7, user_id: 1, username: "me", seq: 4 });
+  const socket = reconnected(world, []);
+  world.socket.break();
+  world.pass(500);
+  const added = [[7, 9], [8, 6]];
+  world.socket.tell("ready", ready(added, { chats: added.map(([chat_id, last_seq]) => ({ chat_id, last_seq, last_read_seq: 5 })) }));
+  assert.notEqual(world.socket, socket);
+  assert.deepEqual(world.socket.commands("resume").at(-1).payload.positions, { 7: 4, 8: 5 });
+  assert.equal(client.position(7), 4);
+});
+
+test("a removal that is replayed is a leave only if one was not added again", () => {
+  const { world, client, types } = connected([[7, 3], [8, 1]]);
+  const socket = reconnected(world, [[7, 6], [8, 2]]);
+  socket.tell("member_removed", { chat_id: 7, user_id: 1, username: "me", seq: 4 });
+  socket.tell("member_added", { chat_id: 7, user_id: 1, username: "me", seq: 5 });
+  socket.tell("message", message(6));
+  socket.tell("ack", { type: "resume", chat_id: 7, seq: 6 });
+  assert.deepEqual(types().filter((type) => type === "gone"), []);
+  socket.tell("member_removed", { chat_id: 8, user_id: 1, username: "me", seq: 2 });
+  socket.tell("ack", { type: "resume", chat_id: 8, seq: 2 });
+  assert.equal(client.position(7), 6);
+  assert.equal(client.position(8), null);
+  assert.equal(client.status.state, "connected");
+});
+
+test("one who is called into a chat while its resume is refused asks again", () => {
+  const { world, client, types } = connected([[7, 3]]);
+  const socket = reconnected(world, []);
+  socket.tell("new_chat", { id: 7, last_seq: 5, name: "", is_group: true });
+  socket.tell("error", { code: "not_a_member", error: "", chat_id: 7 });
+  world.pass(1_300);
+  assert.deepEqual(socket.commands("resume").at(-1).payload.positions, { 7: 3 });
+  followed(socket, [[7, 5]]);
+  assert.ok(!types().includes("gone"));
+  assert.equal(client.position(7), 5);
 });
 
 test("a message is acknowledged as a promise", async () => {
@@ -204,7 +283,7 @@ test("another epoch voids all positions", () => {
   world.socket.tell("message", message(4));
   reconnected(world, [[7, 2]], { epoch: "e2" });
   assert.ok(types().includes("start_over"));
-  assert.equal(world.socket.address.search, "");
+  assert.equal(world.socket.address.search, "?follow=none");
   world.socket.tell("ready", ready([[7, 2]], { epoch: "e2" }));
   assert.equal(client.position(7), 2);
 });
@@ -213,8 +292,11 @@ test("a chat that one is no longer in is told as gone", () => {
   const { world, client, heard } = connected([[7, 3], [8, 1]]);
   world.socket.tell("member_removed", { chat_id: 7, user_id: 1, username: "me", seq: 4 });
   assert.equal(client.position(7), null);
-  reconnected(world, []);
+  const socket = reconnected(world, []);
+  assert.equal(socket.address.searchParams.get("resume"), "8:1");
+  socket.tell("error", { code: "not_a_member", error: "", chat_id: 8 });
   assert.deepEqual(heard.filter(([type]) => type === "gone").map(([, p]) => p.chat_id), [7, 8]);
+  assert.equal(client.status.state, "connected");
 });
 
 test("a token that ended stops the client, whether a socket or a handshake tells", async () => {

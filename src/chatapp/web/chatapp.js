@@ -12,7 +12,7 @@
 
 export const SUBPROTOCOL = "chatapp.v1";
 
-/** Positions that fit into the address; with more of them the `resume` command is used. */
+/** Positions that fit into the address; those of further chats go into `resume` commands. */
 const RESUME_IN_ADDRESS = 100;
 /** The most that one `resume` command may hold. */
 const RESUME_IN_COMMAND = 500;
@@ -36,12 +36,21 @@ const COMPANIONS = new Set(["member_added", "member_removed", "chat_updated"]);
 const NOT_DONE = new Set(["overloaded", "rate_limited", "draining"]);
 /** Waiting helps; it may have been done all the same. */
 const PASSING_ERRORS = new Set([...NOT_DONE, "unavailable"]);
+/** A chat that is not resumed for one of these is resumed later; for any other, it is not one's own any more. */
+const RESUMED_LATER = new Set([...PASSING_ERRORS, "internal"]);
 /** Closed for what was sent: sending it again would only close the next connection too. */
 const AT_FAULT = new Map([
   [1007, "malformed"],
   [1009, "too_large"],
   [4400, "malformed"],
 ]);
+
+/** Where one is with a chat: not in it; to be resumed; resumed, and the end is not acked; read over REST; up to date. */
+const OUT = "out";
+const DUE = "due";
+const ASKED = "asked";
+const READING = "reading";
+const LIVE = "live";
 
 /** A refusal by the service, or the failure to reach it. Go by `code`; the sentence may change. */
 export class ChatError extends Error {
@@ -241,12 +250,13 @@ export class ChatClient {
   #socket = null;
   #status = { state: "idle", attempt: 0, retryAt: null, connectionId: null, replica: null, reason: null };
   #epoch = null;
-  /** Chat id to where its listeners are; see `#advance`. */
+  /** The connection follows nothing by itself: each chat is resumed where its listeners are. By id; see `newRoom`. */
   #rooms = new Map();
-  /** Chats whose replay is not over. */
-  #resuming = new Set();
-  #followsAll = true;
+  /** Whether there was a connection before this one. */
+  #again = false;
   #missed = 0;
+  /** Id of a `resume` command to its chats. */
+  #resumes = new Map();
   /** Command id to what waits for its answer, in the order of asking. */
   #pending = new Map();
   #lastId = 0;
@@ -273,9 +283,10 @@ export class ChatClient {
     return this.#status;
   }
 
-  /** The highest position that was told of a chat, or null. */
+  /** Everything up to here was told of a chat; null where one is not in it. */
   position(chatId) {
-    return this.#rooms.get(chatId)?.position ?? null;
+    const room = this.#rooms.get(chatId);
+    return room === undefined || room.phase === OUT ? null : room.position;
   }
 
   /** Call `listener` with the payload of each such event. Returns a function that ends it. */
@@ -404,14 +415,13 @@ export class ChatClient {
 
   #open() {
     this.#cancel("retry");
-    const known = [...this.#rooms].map(([chatId, room]) => [chatId, resumeAt(room)]);
-    const followsAll = (this.#followsAll = known.length <= RESUME_IN_ADDRESS);
-    let parameters = { follow: "none" };
-    if (followsAll) parameters = known.length ? { resume: known.map((pair) => pair.join(":")).join(",") } : {};
+    const known = [...this.#rooms].filter(([, room]) => room.phase !== OUT).slice(0, RESUME_IN_ADDRESS);
+    const resume = known.map(([chatId, room]) => `${chatId}:${resumeAt(room)}`).join(",");
+    const parameters = { follow: "none", resume: resume || undefined };
+    for (const [, room] of known) room.phase = ASKED;
     const address = `${this.api.base.replace(/^http/, "ws")}/ws?${query(parameters)}`;
     const socket = new this.#world.WebSocket(address, [SUBPROTOCOL, `bearer.${this.api.token}`]);
     this.#socket = socket;
-    this.#resuming = new Set(known.map(([chatId]) => chatId));
     this.#comeBackMs = null;
     this.#tell({ state: "connecting", attempt: this.#attempt, retryAt: null });
     const mine = (act) => (event) => {
@@ -439,31 +449,29 @@ export class ChatClient {
   #ready(payload) {
     this.#cancel("handshake");
     this.userId = payload.user_id;
-    const again = this.#epoch !== null;
-    if (again && payload.epoch !== this.#epoch) {
-      this.#epoch = payload.epoch;
+    if (this.#epoch !== null && payload.epoch !== this.#epoch) {
+      this.#epoch = null;
       this.#rooms.clear();
       this.#drop(1000);
       this.#emit("start_over", {});
       this.#open();
       return;
     }
+    const again = (this.#again = this.#epoch !== null);
     this.#epoch = payload.epoch;
     this.#attempt = 0;
     this.#pausedUntil = 0;
     this.#beatMs = (payload.heartbeat_s ?? 25) * 600;
     this.#beat();
-    const listed = new Set(payload.chats.map((chat) => chat.chat_id));
-    for (const chatId of [...this.#rooms.keys()]) if (!listed.has(chatId)) this.#forget(chatId);
     for (const chat of payload.chats) {
-      if (!this.#rooms.has(chat.chat_id)) this.#rooms.set(chat.chat_id, newRoom(chat.last_seq, chat.last_seq));
+      const room = this.#rooms.get(chat.chat_id);
+      // Of a chat that is new since the last connection, what is unread; at first, what comes from now on.
+      if (room === undefined) this.#rooms.set(chat.chat_id, newRoom(again ? chat.last_read_seq : chat.last_seq, DUE));
+      else if (room.phase === OUT) room.phase = DUE;
     }
-    if (!this.#followsAll) {
-      this.#resuming = new Set(this.#rooms.keys());
-      this.#resume([...this.#rooms]);
-    }
+    this.#resume([...this.#rooms.keys()]);
     this.#tell({
-      state: this.#resuming.size ? "catching_up" : "connected",
+      state: "catching_up",
       attempt: 0,
       retryAt: null,
       connectionId: payload.connection_id,
@@ -472,38 +480,47 @@ export class ChatClient {
     });
     this.#emit("ready", { ...payload, again });
     this.#flush();
-    if (!this.#resuming.size) this.#caughtUp(again);
+    this.#caughtUp();
   }
 
-  #resume(rooms) {
-    for (let at = 0; at < rooms.length; at += RESUME_IN_COMMAND) {
-      const part = rooms.slice(at, at + RESUME_IN_COMMAND);
-      const positions = Object.fromEntries(part.map(([chatId, room]) => [chatId, resumeAt(room)]));
-      this.#write({ type: "resume", payload: { positions } });
+  /** Ask for those of these chats that are due. */
+  #resume(chatIds) {
+    const due = chatIds.filter((chatId) => this.#rooms.get(chatId)?.phase === DUE);
+    for (let at = 0; at < due.length; at += RESUME_IN_COMMAND) {
+      const part = due.slice(at, at + RESUME_IN_COMMAND);
+      const positions = Object.fromEntries(part.map((chatId) => [chatId, resumeAt(this.#rooms.get(chatId))]));
+      for (const chatId of part) this.#rooms.get(chatId).phase = ASKED;
+      const id = `r${(this.#lastId += 1)}`;
+      this.#resumes.set(id, part);
+      this.#write({ type: "resume", id, payload: { positions } });
     }
+  }
+
+  #resumeLater(chatIds, waitMs) {
+    for (const chatId of chatIds) this.#rooms.get(chatId).phase = DUE;
+    const socket = this.#socket;
+    this.#world.setTimeout(() => this.#socket === socket && this.#resume(chatIds), waitMs);
   }
 
   #acked(payload, id) {
     const entry = this.#pending.get(id);
     if (entry) this.#settle(entry, payload);
-    else if (payload.type === "resume") {
-      const room = this.#rooms.get(payload.chat_id);
-      if (room && payload.seq >= (room.position ?? 0)) this.#rooms.set(payload.chat_id, newRoom(payload.seq));
-      this.#resumed(payload.chat_id);
-    }
+    else if (payload.type === "resume") this.#resumed(payload.chat_id, payload.seq);
   }
 
   #refused(payload, id) {
     const entry = this.#pending.get(id);
     if (entry === undefined) {
-      if (payload.chat_id !== undefined && this.#resuming.has(payload.chat_id)) this.#notResumed(payload);
-      else if (payload.code !== "not_a_member") this.#emit("error", payload);
+      if (this.#isAsked(payload.chat_id)) this.#notResumed(payload);
+      else if (this.#resumes.has(id)) {
+        const chatIds = this.#resumes.get(id).filter((chatId) => this.#isAsked(chatId));
+        this.#resumeLater(chatIds, this.#patience(payload));
+      } else if (payload.code !== "not_a_member") this.#emit("error", payload);
       return;
     }
     if ((isSaidOnce(entry) ? NOT_DONE : PASSING_ERRORS).has(payload.code) && entry.type !== "presence") {
       entry.sent = false;
-      const waitMs = (payload.retry_after ?? 1) * 1000 * (1 + this.#world.random() * 0.3);
-      this.#pausedUntil = Math.max(this.#pausedUntil, this.#world.now() + waitMs);
+      this.#pausedUntil = Math.max(this.#pausedUntil, this.#world.now() + this.#patience(payload));
       this.#flush();
     } else if (entry.type === "delete_message" && payload.code === "message_not_found" && entry.times > 1) {
       this.#settle(entry, { type: "delete_message", message_id: entry.payload.message_id }); // the first time did it
@@ -513,64 +530,69 @@ export class ChatClient {
     }
   }
 
-  #notResumed(payload) {
-    const chatId = payload.chat_id;
-    const socket = this.#socket;
-    const again = (waitMs) =>
-      this.#world.setTimeout(() => {
-        const room = this.#rooms.get(chatId);
-        if (this.#socket === socket && room) this.#resume([[chatId, room]]);
-      }, waitMs);
-    if (payload.code === "resync_required") {
-      this.#resync(chatId).then(
-        () => again(0),
-        (error) => {
-          if (error.status === 403) this.#forget(chatId);
-          else this.#world.setTimeout(() => this.#socket === socket && this.#notResumed(payload), this.#backoff() + 500);
-        },
-      );
-    } else if (PASSING_ERRORS.has(payload.code)) again((payload.retry_after ?? 1) * 1000);
-    else if (payload.code === "not_a_member") this.#forget(chatId);
-    else {
-      this.#emit("error", payload);
-      this.#resumed(chatId);
+  /** The replay of a chat is over. */
+  #resumed(chatId, seq) {
+    const room = this.#rooms.get(chatId);
+    if (room?.phase !== ASKED) return;
+    if (seq >= room.position) Object.assign(room, { position: seq, companion: seq, open: false });
+    if (room.removed) this.#leave(chatId);
+    else room.phase = LIVE;
+    this.#caughtUp();
+  }
+
+  #notResumed({ code, chat_id: chatId, ...more }) {
+    const room = this.#rooms.get(chatId);
+    if (code === "resync_required") {
+      room.phase = READING;
+      this.#resync(chatId, room, this.#socket);
+    } else if (RESUMED_LATER.has(code) || room.called) {
+      room.called = false;
+      this.#resumeLater([chatId], this.#patience(more));
+    } else {
+      this.#leave(chatId);
+      this.#caughtUp();
     }
   }
 
   /** Too far behind for a replay: read page by page up to where the chat is now, then resume from there. */
-  async #resync(chatId) {
-    const { last_seq: last } = await this.api.chat(chatId);
-    const room = this.#rooms.get(chatId);
-    if (room === undefined) return;
-    let after = resumeAt(room);
-    while (after < last && this.#rooms.get(chatId) === room) {
-      const page = await this.api.history(chatId, { after, limit: PAGE });
-      // Past `last` there may be changes of older messages between: those come with the replay.
-      for (const row of page) if (row.seq <= last) this.#happened(...eventOf(row));
-      if (page.length < PAGE || page.at(-1).seq >= last) break;
-      after = page.at(-1).seq;
+  async #resync(chatId, room, socket) {
+    const isMine = () => this.#socket === socket && this.#rooms.get(chatId) === room && room.phase === READING;
+    try {
+      const { last_seq: last } = await this.api.chat(chatId);
+      let after = resumeAt(room);
+      while (isMine() && after < last) {
+        const page = await this.api.history(chatId, { after, limit: PAGE });
+        if (!isMine()) return;
+        // Past `last` there may be changes of older messages between: those come with the replay.
+        for (const row of page) if (row.seq <= last) this.#happened(...eventOf(row));
+        if (page.length < PAGE || page.at(-1).seq >= last) break;
+        after = page.at(-1).seq;
+      }
+      if (!isMine()) return;
+      Object.assign(room, { position: Math.max(last, room.position), companion: last, open: false });
+      this.#emit("resynced", { chat_id: chatId, last_seq: last });
+      if (isMine()) this.#resumeLater([chatId], 0);
+    } catch {
+      // Resumed again, it is told what holds then: from where reading came to, or not at all.
+      if (isMine()) this.#resumeLater([chatId], this.#backoff() + 500);
     }
-    if (this.#rooms.has(chatId)) this.#rooms.set(chatId, newRoom(last));
-    this.#emit("resynced", { chat_id: chatId, last_seq: last });
   }
 
-  #resumed(chatId) {
-    if (!this.#resuming.delete(chatId) || this.#resuming.size) return;
-    if (this.#status.state !== "catching_up") return;
+  /** All of this connection is told, when it is: `missed` counts over the connections that it took. */
+  #caughtUp() {
+    if (this.#status.state !== "catching_up" || [...this.#rooms.values()].some(isBehind)) return;
     this.#tell({ state: "connected" });
-    this.#caughtUp(true);
-  }
-
-  /** Counted over all connections that it took. */
-  #caughtUp(again) {
     const missed = this.#missed;
     this.#missed = 0;
-    this.#emit("caught_up", { missed, again });
+    this.#emit("caught_up", { missed, again: this.#again });
   }
 
-  #forget(chatId) {
-    if (this.#rooms.delete(chatId)) this.#emit("gone", { chat_id: chatId });
-    this.#resumed(chatId);
+  /** Not in this chat any more. Its position is kept: who is added again goes on there. */
+  #leave(chatId) {
+    const room = this.#rooms.get(chatId);
+    if (room === undefined || room.phase === OUT) return;
+    Object.assign(room, { phase: OUT, removed: false, called: false });
+    this.#emit("gone", { chat_id: chatId });
   }
 
   // -- events ---------------------------------------------------------------------------------------------------------
@@ -579,27 +601,41 @@ export class ChatClient {
     const chatId = payload.chat_id;
     const lasting = (LASTING.has(type) && (payload.seq ?? null) !== null) || COMPANIONS.has(type);
     if (lasting && !this.#advance(chatId, payload.changed_seq ?? payload.seq, type)) return;
-    if (type === "message" && this.#resuming.has(chatId) && payload.sender_id !== this.userId) this.#missed += 1;
-    if (type === "new_chat" && !this.#rooms.has(payload.id)) {
-      // Its first event tells the position; until then it is resumed from before the last one.
-      this.#rooms.set(payload.id, newRoom(null, Math.max(payload.last_seq - 1, 0)));
-      // A connection that follows its chats one by one has to ask for this one too.
-      if (!this.#followsAll) this.#resume([[payload.id, this.#rooms.get(payload.id)]]);
-    }
+    const room = this.#rooms.get(chatId);
+    const wasMissed = this.#status.state === "catching_up" && room !== undefined && isBehind(room);
+    if (type === "message" && wasMissed && payload.sender_id !== this.userId) this.#missed += 1;
     this.#emit(type, payload);
-    const gone = type === "chat_deleted" || (type === "member_removed" && payload.user_id === this.userId);
-    if (gone) this.#forget(chatId);
+    if (type === "new_chat") this.#joined(payload.id, payload.last_seq);
+    else if (type === "chat_deleted") {
+      this.#leave(chatId);
+      this.#rooms.delete(chatId);
+      this.#caughtUp();
+    } else if (payload.user_id === this.userId && (type === "member_removed" || type === "member_added")) {
+      // In a replay, what comes after may be that one was added again.
+      room.removed = type === "member_removed";
+      if (room.removed && room.phase === LIVE) this.#leave(chatId);
+    }
+  }
+
+  /** One is in this chat (again). */
+  #joined(chatId, lastSeq) {
+    const room = this.#rooms.get(chatId) ?? newRoom(Math.max(lastSeq - 1, 0), OUT); // the last one: that one was added
+    this.#rooms.set(chatId, room);
+    if (room.phase === ASKED) room.called = true;
+    else if (room.phase === OUT || room.phase === LIVE) {
+      Object.assign(room, { phase: DUE, removed: false });
+      this.#resume([chatId]);
+    }
   }
 
   /** Whether an event at this position is new; then the position moves there. */
   #advance(chatId, position, type) {
-    const room = this.#rooms.get(chatId) ?? newRoom(null);
+    const room = this.#rooms.get(chatId) ?? newRoom(position - 1, LIVE);
     this.#rooms.set(chatId, room);
-    const at = room.position ?? -1;
     if (COMPANIONS.has(type)) {
-      if (position < at || room.companion >= position) return false;
+      if (position < room.position || room.companion >= position) return false;
       room.companion = position;
-    } else if (position <= at) {
+    } else if (position <= room.position) {
       return false;
     }
     room.position = position;
@@ -685,7 +721,10 @@ export class ChatClient {
     const socket = this.#socket;
     this.#socket = null;
     for (const name of ["handshake", "beat", "away", "pause"]) this.#cancel(name);
-    this.#resuming.clear();
+    this.#resumes.clear();
+    for (const room of this.#rooms.values()) {
+      Object.assign(room, { phase: room.phase === OUT ? OUT : DUE, removed: false, called: false });
+    }
     for (const entry of [...this.#pending.values()]) {
       if (entry.sent && isSaidOnce(entry)) this.#settle(entry, unanswered());
       entry.sent = false;
@@ -739,6 +778,15 @@ export class ChatClient {
 
   // -- small things ---------------------------------------------------------------------------------------------------
 
+  #isAsked(chatId) {
+    return this.#rooms.get(chatId)?.phase === ASKED;
+  }
+
+  /** How long to wait after an error that passes, with some jitter. */
+  #patience({ retry_after: afterS = 1 }) {
+    return (afterS ?? 1) * 1000 * (1 + this.#world.random() * 0.3);
+  }
+
   #isReady() {
     return this.#socket !== null && (this.#status.state === "connected" || this.#status.state === "catching_up");
   }
@@ -758,14 +806,21 @@ export class ChatClient {
   }
 }
 
-/** `position`: the last one told. `base`: where to resume while none was. `companion`: the last one's position. */
-function newRoom(position, base = 0) {
-  return { position, base, companion: 0, open: false };
+/**
+ * `position`: everything up to here was told. `open`: the last was a `system` event, whose companion may be missing;
+ * `companion`: the last companion's position. `removed`: by what was replayed so far, one is not in the chat any more.
+ * `called`: one was added while a resume was under way.
+ */
+function newRoom(position, phase) {
+  return { position, companion: position, open: false, phase, removed: false, called: false };
 }
 
 function resumeAt(room) {
-  if (room.position === null) return room.base;
   return room.open && room.companion < room.position ? room.position - 1 : room.position;
+}
+
+function isBehind(room) {
+  return room.phase !== LIVE && room.phase !== OUT;
 }
 
 /** An edit that a replica held up could undo a later one. */

@@ -21,7 +21,6 @@ export function listen(client, store, load) {
 
   client.on("ready", (ready) => {
     store.log("connected", ready.connection_id);
-    load.presence();
     for (const seen of ready.chats) {
       const chat = state.chats.get(seen.chat_id);
       if (chat === undefined) continue;
@@ -34,6 +33,7 @@ export function listen(client, store, load) {
   });
 
   client.on("caught_up", ({ missed, again }) => {
+    load.presence(); // not sooner: only of chats that are followed is it told who comes and goes
     if (!again) return;
     store.log("missed", String(missed));
     if (missed === 0 && state.caughtUp !== null) return; // what was said a moment ago matters more
@@ -122,10 +122,7 @@ export function listen(client, store, load) {
   client.on("member_removed", (payload) => {
     const chat = chatOf(payload);
     if (chat === undefined) return;
-    if (payload.user_id === state.me.id) {
-      leave(chat, store.words.removedFrom);
-      return;
-    }
+    if (payload.user_id === state.me.id) return; // `gone` follows, unless one was added again since
     chat.members = chat.members.filter((member) => member.user_id !== payload.user_id);
     chat.memberCount = Math.max(chat.memberCount - 1, chat.members.length);
     chat.typing.delete(payload.user_id);
