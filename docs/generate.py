@@ -16,7 +16,7 @@ from commands_page import commands_page
 from dashboard_page import dashboard
 from metrics_page import metrics_page
 from protocol_page import protocol_page
-from security_pages import inputs_page, permissions_page
+from security_pages import security_page
 
 from chatapp.api.asyncapi import asyncapi_yaml
 from chatapp.config.environment import FOREIGN_PREFIXES
@@ -75,10 +75,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/commands.md": commands_page,
     "deploy/observability/grafana/dashboards/chatapp.json": dashboard,
     "docs/metrics.md": metrics_page,
-    "docs/hostile-inputs.md": inputs_page,
-    "docs/permissions.md": permissions_page,
     "docs/protocol.md": protocol_page,
     "docs/asyncapi.yaml": asyncapi_page,
+    "docs/security.md": security_page,
     "docs/settings.md": settings_page,
     "config.sample.yaml": sample_file,
 }

@@ -1,4 +1,4 @@
-"""``docs/hostile-inputs.md`` and ``docs/permissions.md``, made from the tables that the tests go through."""
+"""The second half of ``docs/security.md``, made from the tables that the tests go through; the first is kept."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from tests.security.doors import DOORS, GUARDS
 from tests.security.inputs import FRAMES, HANDSHAKES, PROVEN, REQUESTS
 from tests.security.permissions import COMMANDS, ROLES, ROUTES, Row
 
-_INPUTS = """\
-# Hostile inputs
+_PAGE = Path(__file__).with_name("security.md")
+_MADE = "<!-- From here on made by docs/generate.py "
 
-<!-- Made by docs/generate.py from tests/security/inputs.py: change it there. -->
+_INPUTS = """\
+## Hostile inputs
 
 What broken, careless and hostile clients send, and what they get. Every row is a test; after each nothing was
 logged as an error, no token stands in a log, and after all of them the replica serves as before.
@@ -32,9 +33,7 @@ stays open.
 
 _HERE = "`security/test_inputs.py`"
 _PERMISSIONS = """\
-# Who may do what
-
-<!-- Made by docs/generate.py from tests/security/permissions.py and doors.py: change it there. -->
+## Who may do what
 
 Every cell is asked, and a route or command without a row fails the tests:
 
@@ -42,7 +41,7 @@ Every cell is asked, and a route or command without a row fails the tests:
 """
 
 _HIDDEN = """\
-## What cannot be found out
+### What cannot be found out
 
 - Whether there is a chat: a stranger gets the same bytes for a chat of others and for one that does not exist, over
   REST and on sockets. (`DELETE /chats/{chat_id}`, and messages asked for by id, do tell 403 from 404: ids are numbers
@@ -63,8 +62,14 @@ what keeps strangers out; another place fails the tests:
 """
 
 
-def inputs_page() -> str:
-    """``docs/hostile-inputs.md``."""
+def security_page() -> str:
+    """``docs/security.md``."""
+    kept, mark, made = _PAGE.read_text(encoding="utf-8").partition(_MADE)
+    note = made.partition("\n")[0]
+    return "\n".join((f"{kept}{mark}{note}\n", _inputs(), _permissions()))
+
+
+def _inputs() -> str:
     rows: list[tuple[int, str, str, str]] = []
     for request in REQUESTS:
         answer = f"{request.status}{f' `{request.code}`' if request.code else ''}"
@@ -81,16 +86,15 @@ def inputs_page() -> str:
     return "\n".join(
         (
             _INPUTS,
-            "## Over HTTP\n",
+            "### Over HTTP\n",
             _table(("", "What comes", "Answer", "Test"), (row for row in rows if row[0] <= 46)),
-            "## On sockets\n",
+            "### On sockets\n",
             _table(("", "What comes", "Answer", "Test"), (row for row in rows if row[0] > 46)),
         )
     )
 
 
-def permissions_page() -> str:
-    """``docs/permissions.md``."""
+def _permissions() -> str:
     roles = "\n".join(f"- **{role}** {what}" for role, what in ROLES.items())
     doors = [(f"`{at}`", f"`{statement}`", guard) for at, door in DOORS.items() for statement, guard in door.items()]
     guards = "\n".join(f"- *{guard}*: {what}" for guard, what in GUARDS.items())
@@ -98,9 +102,9 @@ def permissions_page() -> str:
         (
             _PERMISSIONS,
             f"{roles}\n",
-            "## Routes\n",
+            "### Routes\n",
             _matrix("Route", ROUTES),
-            "## Commands on sockets\n",
+            "### Commands on sockets\n",
             "Who has no valid token gets no connection.\n",
             _matrix("Command", COMMANDS),
             _HIDDEN,

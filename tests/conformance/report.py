@@ -1,4 +1,4 @@
-"""Run the Autobahn cases in every arrangement and print the table of ``docs/conformance.md``: ``make conformance``."""
+"""Run the Autobahn cases in every arrangement and print the table of ``docs/security.md``: ``make conformance``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What hostile, broken and careless clients send, each with the answer that it must get.
 
-``docs/hostile-inputs.md`` is made from these tables, and ``test_inputs.py`` sends every row of ``REQUESTS``,
+``docs/security.md`` is made from these tables, and ``test_inputs.py`` sends every row of ``REQUESTS``,
 ``HANDSHAKES`` and ``FRAMES``. What needs raw bytes, other settings or several clients has its test elsewhere:
 ``PROVEN`` says where. The number groups the rows that are about the same thing; all of ``KINDS`` must be there.
 """

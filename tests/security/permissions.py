@@ -1,6 +1,6 @@
 """Who may do what: one row for each route and each socket command, one cell for each who may come.
 
-``docs/permissions.md`` is made from this table, and ``test_permissions.py`` asks every cell of it.
+``docs/security.md`` is made from this table, and ``test_permissions.py`` asks every cell of it.
 """
 
 from __future__ import annotations
