@@ -280,4 +280,5 @@ def test_there_is_always_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     assert module._cores() >= 1
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
+    monkeypatch.setattr(os, "process_cpu_count", lambda: None, raising=False)
     assert module._cores() == 1

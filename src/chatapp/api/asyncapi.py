@@ -34,6 +34,9 @@ def asyncapi() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
         [*asked.values(), *told.values()], ref_template="#/components/schemas/{name}"
     )
+    for schema in schemas.values():
+        if "description" in schema:  # a docstring, which has the source's indentation before Python 3.13
+            schema["description"] = inspect.cleandoc(schema["description"])
     names = _schema_names([*asked.values(), *told.values()])
     messages = {
         f"{side}.{tag}": _message(kind, tag, names[kind], given[side][tag])
