@@ -85,12 +85,13 @@ class Link:
                 target.write_eof()
 
     async def _pass_on(self, piece: bytes, target: asyncio.StreamWriter) -> None:
-        for start in range(0, len(piece), self.weather.slice_bytes):
+        while piece:
             if self.weather.delay_s:
                 await asyncio.sleep(self.weather.delay_s)
             if self._silent or target.is_closing():
                 return
-            target.write(piece[start : start + self.weather.slice_bytes])
+            now, piece = piece[: self.weather.slice_bytes], piece[self.weather.slice_bytes :]
+            target.write(now)
             await target.drain()
 
 

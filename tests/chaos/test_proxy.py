@@ -51,6 +51,18 @@ async def test_bytes_pass_whole_in_small_late_pieces(echo: FaultProxy) -> None:
     writer.close()
 
 
+async def test_bytes_pass_once_when_the_weather_changes_between(echo: FaultProxy) -> None:
+    reader, writer = await connect(echo)
+    echo.weather.slice_bytes, echo.weather.delay_s = 3, 0.001
+    writer.write(b"0123456789" * 10)
+    begun = await reader.readexactly(10)
+    echo.weather.slice_bytes, echo.weather.delay_s = 1000, 0.0
+    assert begun + await reader.readexactly(90) == b"0123456789" * 10
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.1)
+    writer.close()
+
+
 async def test_a_reset_link_ends_with_an_error(echo: FaultProxy) -> None:
     reader, writer = await connect(echo)
     for link in echo.links:
