@@ -26,6 +26,7 @@ DOORS: Mapping[str, Mapping[str, Guard]] = {
     "gateway/following.py Following._open": {"chats.last_seqs": "positions"},
     "gateway/following.py Following.join": {"members.membership": "asks"},
     "gateway/following.py Following._seen": {"members.membership": "asks"},
+    "gateway/following.py Following._follow_at_once": {"members.membership": "asks"},
     "gateway/following.py Following.check_member": {"members.membership": "asks"},
     "gateway/repair.py Repair._compare": {"chats.last_seqs": "positions"},
     "gateway/repair.py Repair._fill": {"chats.last_seqs": "positions"},

@@ -102,9 +102,8 @@ class Commands:
                 connection.ack(command, AckPayload("join_chat", chat_id, seq=position))
                 if connection.follows_all is False or after is None:
                     self._signals.came(actor, chat_id)
-            case Resume(asked):
-                for chat, seq in asked.positions.items():
-                    await self._following.resume(connection, ChatId(chat), Seq(seq), command)
+            case Resume():
+                await self._following.resume(connection, command)
             case LeaveChat(asked):
                 chat_id = ChatId(asked.chat_id)
                 if self._following.leave(connection, chat_id):

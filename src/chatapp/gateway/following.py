@@ -229,14 +229,57 @@ class Following:
         ):
             raise NotAMember
 
-    async def resume(self, connection: Connection, chat_id: ChatId, after: Seq, command: Resume) -> None:
-        """``join`` for one chat of many: answers with an ack or error of its own."""
+    async def resume(self, connection: Connection, command: Resume) -> None:
+        """``join`` for many chats; each is answered with an ack or error of its own, in any order.
+
+        All that miss nothing cost two readings of memberships, or one; the others are replayed one by one then.
+        """
+        behind = {ChatId(chat): Seq(seq) for chat, seq in command.payload.positions.items()}
         try:
-            position = await self.join(connection, chat_id, after)
+            await self._follow_at_once(connection, behind, command)
         except ChatAppError as error:
-            connection.refuse(command, error, chat_id)
-        else:
-            connection.ack(command, AckPayload("resume", chat_id, seq=position))
+            for chat_id in behind:
+                connection.refuse(command, error, chat_id)
+            return
+        for chat_id, after in behind.items():
+            try:
+                position = await self.join(connection, chat_id, after)
+            except ChatAppError as error:
+                connection.refuse(command, error, chat_id)
+            else:
+                connection.ack(command, AckPayload("resume", chat_id, seq=position))
+
+    async def _follow_at_once(self, connection: Connection, positions: dict[ChatId, Seq], command: Resume) -> None:
+        """Follow and ack those of the chats in which nothing was missed, and take them out of ``positions``."""
+        chat_ids = list(positions)
+        now = self._hub.now()
+        if not all(self._hub.was_open(chat_id, now) for chat_id in chat_ids):
+            # Nobody makes a room of a chat that is not theirs.
+            members = await member_statements.membership(self._database, connection.user_id, chat_ids)
+            chat_ids = [chat_id for chat_id in chat_ids if chat_id in members]
+        async with self.opened(chat_ids) as rooms:
+            seen = await member_statements.membership(self._database, connection.user_id, chat_ids)
+            for live in rooms:
+                if live.chat_id in seen and self.follow(connection, live, positions[live.chat_id], seen[live.chat_id]):
+                    after = positions.pop(live.chat_id)
+                    connection.ack(command, AckPayload("resume", live.chat_id, seq=after))
+
+    def follow(self, connection: Connection, live: LiveRoom, after: Seq, seen: ChatPosition) -> bool:
+        """Follow from ``after`` on, if nothing has to be replayed before that. If not, ``join`` knows what to do.
+
+        ``seen``: the membership, read since the room was open.
+        """
+        position = live.room.position
+        if position is None or connection.closing or connection in live.audience:
+            return False
+        if not position <= after <= max(position, seen.last_seq):
+            return False
+        if live.removed.get(connection.user_id, Seq(0)) > seen.last_seq:
+            return False
+        if len(connection.chats) >= self._rooms_per_connection:
+            return False
+        self.attach(connection, live, after)
+        return True
 
     # -- new memberships ------------------------------------------------------------------------------------------
 

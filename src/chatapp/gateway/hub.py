@@ -40,13 +40,15 @@ REMOVED_MEMORY = 1000
 class LiveRoom:
     """A chat that is followed here: its order, its audience, and who was removed of late."""
 
-    __slots__ = ("audience", "chat_id", "closed", "opening", "pins", "removed", "room")
+    __slots__ = ("audience", "chat_id", "closed", "opened_at", "opening", "pins", "removed", "room")
 
     def __init__(self, chat_id: ChatId) -> None:
         self.chat_id = chat_id
         self.room = Room(chat_id)
         self.audience: Audience[Connection] = Audience()
         self.removed: dict[UserId, Seq] = {}
+        self.opened_at: float | None = None
+        """When it was subscribed and had its position; None: not yet."""
         self.opening: asyncio.Task[None] | None = None
         """Set while the subscription and the first position are waited for."""
         self.pins = 0
@@ -157,8 +159,19 @@ class Hub:
             self._by_topic[chat_topic(chat_id)] = live
         return live
 
+    def was_open(self, chat_id: ChatId, at: float) -> bool:
+        """Whether the chat's room was open before ``at`` (by the hub's clock): what ended since then, it knows of."""
+        live = self.rooms.get(chat_id)
+        return live is not None and live.opened_at is not None and live.opened_at < at
+
+    def now(self) -> float:
+        """By the hub's clock, for ``was_open``."""
+        return self._clock()
+
     def open(self, live: LiveRoom, position: Seq) -> None:
         """The room's topic is subscribed and its position was read after that."""
+        if live.opened_at is None:
+            live.opened_at = self._clock()
         self._deliver(live, live.room.open(position, self._clock()))
         if live.room.has_gap:  # what came before the position was known may have overtaken something
             self.stats.gaps += 1

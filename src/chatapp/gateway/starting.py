@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -19,7 +19,7 @@ from chatapp.gateway.following import Following
 from chatapp.gateway.hub import Hub, LiveRoom
 from chatapp.protocol.codes import CloseCode
 from chatapp.protocol.commands import Resume, ResumePayload
-from chatapp.protocol.events import ChatPosition, Ready, ReadyPayload
+from chatapp.protocol.events import AckPayload, ChatPosition, Ready, ReadyPayload
 from chatapp.protocol.ids import ChatId, Seq, UserId
 from chatapp.storage import members as member_statements
 from chatapp.storage.engine import Database
@@ -106,16 +106,12 @@ class Starting:
     async def _start_group(self, group: list[Start]) -> None:
         users: list[UserId] = list({start.connection.user_id for start in group})
         await self._hub.hear_users(users)
+        asked = self._hub.now()
         chats = await member_statements.positions_of(self._database, users)
-        wanted = {
-            position.chat_id
-            for start in group
-            if start.connection.follows_all
-            for position in chats.get(start.connection.user_id, ())[: self._rooms_per_connection]
-        }
-        new = {chat_id for chat_id in wanted if not self._is_open(chat_id)}
+        wanted = {chat_id for start in group for chat_id in self._wanted(start, chats[start.connection.user_id])}
+        all_were_open = all(self._hub.was_open(chat_id, asked) for chat_id in wanted)
         async with self._following.opened(wanted) as rooms:
-            if new:
+            if not all_were_open:
                 # Memberships may have ended before the new rooms' subscriptions could tell.
                 chats = await member_statements.positions_of(self._database, users)
             by_id = {live.chat_id: live for live in rooms}
@@ -123,9 +119,13 @@ class Starting:
                 if not start.connection.closing:
                     self._begin(start, chats.get(start.connection.user_id, []), by_id)
 
-    def _is_open(self, chat_id: ChatId) -> bool:
-        live = self._hub.rooms.get(chat_id)
-        return live is not None and live.room.position is not None
+    def _wanted(self, start: Start, chats: list[ChatPosition]) -> Iterator[ChatId]:
+        """The chats that this connection follows from the start, unless it has to be replayed to."""
+        if start.connection.follows_all:
+            chats = chats[: self._rooms_per_connection]
+            yield from (seen.chat_id for seen in chats)
+        else:
+            yield from (seen.chat_id for seen in chats if seen.chat_id in start.resume)
 
     def _begin(self, start: Start, chats: list[ChatPosition], rooms: Mapping[ChatId, LiveRoom]) -> None:
         """Say ``ready`` and go live, in one go, so that the positions in ``ready`` are where live begins."""
@@ -161,10 +161,25 @@ class Starting:
         for live, position in attach:
             self._following.attach(connection, live, position)
         if start.resume:
-            # The client knows these chats; following them is the resume's to do.
-            connection.left.update({seen.chat_id: seen.last_seq for seen in chats if seen.chat_id in start.resume})
-            connection.enqueue(Resume(ResumePayload({int(chat): int(seq) for chat, seq in start.resume.items()})))
+            self._go_on(start, chats, rooms)
         connection.is_ready()
+
+    def _go_on(self, start: Start, chats: list[ChatPosition], rooms: Mapping[ChatId, LiveRoom]) -> None:
+        """Follow the chats that the client knows: at once where it missed nothing, the others by a ``resume``."""
+        connection = start.connection
+        behind = {int(chat_id): int(seq) for chat_id, seq in start.resume.items()}
+        resume = Resume(ResumePayload(behind))
+        for seen in chats:
+            after = start.resume.get(seen.chat_id)
+            if after is None:
+                continue
+            connection.left[seen.chat_id] = seen.last_seq
+            live = rooms.get(seen.chat_id)
+            if live is not None and self._following.follow(connection, live, after, seen):
+                del behind[seen.chat_id]
+                connection.ack(resume, AckPayload("resume", seen.chat_id, seq=after))
+        if behind:
+            connection.enqueue(resume)
 
 
 def refuse_to_start(connection: Connection) -> None:
