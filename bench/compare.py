@@ -68,6 +68,18 @@ def connects(rig: Rig) -> Iterator[Measure]:
 
 
 @contextmanager
+def comebacks(rig: Rig) -> Iterator[Measure]:
+    """µs per connect that resumes its chats, to a fresh replica."""
+    people = crowd(rig, _CONNECTS, STORM_CHATS)
+
+    def measure() -> float:
+        arrival = arrive(rig, people, in_flight=_CONNECTS, resuming=True)
+        return arrival.server_cpu_s / arrival.count * 1e6
+
+    yield measure
+
+
+@contextmanager
 def memory(rig: Rig) -> Iterator[Measure]:
     """KiB per idle connection."""
     people = crowd(rig, _CONNECTS, STORM_CHATS)
@@ -84,6 +96,7 @@ _WORKLOADS: Mapping[str, Callable[[Rig], AbstractContextManager[Measure]]] = {
     "bursts": bursts,
     "pairs": pairs,
     "connects": connects,
+    "comebacks": comebacks,
     "memory": memory,
 }
 

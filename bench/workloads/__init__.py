@@ -19,6 +19,7 @@ WORKLOADS: Mapping[str, Workload] = {
     "lone": lone.run,
     "idle": connections.idle,
     "storm": connections.storm,
+    "comeback": connections.comeback,
     "history": history.run,
     "replicas": replicas.run,
     "grow-room": growth.room_size,
