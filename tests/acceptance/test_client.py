@@ -134,8 +134,17 @@ async def test_a_drain_sends_the_client_elsewhere_and_it_tells_what_it_missed(si
             await ann.messages.send(chat, "while nobody listened")
             second = await expect(listening, Connected)
             assert second.url != leaving.url
-            assert (await expect(listening, MessageSent)).payload.content == "while nobody listened"
-            assert (await expect(listening, CaughtUp)).missed == 1
+            told: list[MessageSent | CaughtUp] = []
+            while len({type(event) for event in told}) < 2:
+                async with asyncio.timeout(HEARD_S):
+                    event = await anext(listening)
+                if isinstance(event, MessageSent | CaughtUp):
+                    told.append(event)
+            sent = [event.payload.content for event in told if isinstance(event, MessageSent)]
+            assert sent == ["while nobody listened"]
+            # On a busy machine the client may be there again before the message is: then it was not missed.
+            was_missed = isinstance(told[0], MessageSent)
+            assert [event.missed for event in told if isinstance(event, CaughtUp)] == [int(was_missed)]
     assert await asyncio.to_thread(leaving.wait) == 0
 
 

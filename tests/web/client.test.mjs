@@ -106,6 +106,16 @@ test("a resume that was refused as a whole is asked again", () => {
   assert.equal(client.status.state, "connected");
 });
 
+test("a chat that is one too many for a connection is not followed, which is not to be out of it", () => {
+  const { world, client, heard } = connected([[7, 3]]);
+  const socket = reconnected(world, [[7, 3], [8, 1]]);
+  followed(socket, [[7, 3]]);
+  socket.tell("error", { code: "too_many_rooms", error: "", chat_id: 8 }, socket.commands("resume")[0].id);
+  assert.equal(client.status.state, "connected");
+  assert.deepEqual(heard.filter(([type]) => type === "gone" || type === "error").map(([type, p]) => [type, p.code]), [["error", "too_many_rooms"]]);
+  assert.equal(client.position(8), null);
+});
+
 test("a chat that one is added to is followed from that on, or from where it was left", () => {
   const { world, seqs, types } = connected();
   world.socket.tell("message", message(4));

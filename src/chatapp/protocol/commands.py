@@ -121,7 +121,10 @@ class ResumePayload(Struct, frozen=True):
 
 
 class Resume(_Command, frozen=True, tag="resume"):
-    """``join_chat`` with ``after_seq`` for many chats at once; each gets an ``ack`` or ``error`` of its own."""
+    """``join_chat`` with ``after_seq`` for many chats at once; each gets an ``ack`` or ``error`` of its own.
+
+    Those of chats in which nothing was missed come first, the others in any order.
+    """
 
     payload: ResumePayload
     id: _Ref | UnsetType = UNSET
@@ -137,8 +140,8 @@ class AskPresence(_Command, frozen=True, tag="presence"):
     """Ask who is online now. Answered by a ``presence`` event for each of them, and then acked.
 
     Changes are told from then on without asking, for people in direct chats and in groups of at most
-    ``presence.group_limit`` members that this connection follows. Ask after ``ready`` (so after each reconnection too)
-    and when a chat is new.
+    ``presence.group_limit`` members that this connection follows. Ask after ``ready`` (so after each reconnection too;
+    with ``follow=none`` once the chats are joined) and when a chat is new.
     """
 
     payload: AskPayload

@@ -209,7 +209,7 @@ export declare class ChatClient {
   stop(): void;
   reconnectNow(): void;
   setToken(token: string): void;
-  /** Everything up to here was told of a chat; null where one is not in it. */
+  /** Everything up to here was told of a chat; null where it is not followed. */
   position(chatId: number): number | null;
   on<T extends keyof Events>(type: T, listener: (payload: Events[T], type: T) => void): () => void;
   on(type: "*", listener: (payload: unknown, type: string) => void): () => void;

@@ -36,7 +36,7 @@ const COMPANIONS = new Set(["member_added", "member_removed", "chat_updated"]);
 const NOT_DONE = new Set(["overloaded", "rate_limited", "draining"]);
 /** Waiting helps; it may have been done all the same. */
 const PASSING_ERRORS = new Set([...NOT_DONE, "unavailable"]);
-/** A chat that is not resumed for one of these is resumed later; for any other, it is not one's own any more. */
+/** A chat that is not resumed for one of these is resumed later. */
 const RESUMED_LATER = new Set([...PASSING_ERRORS, "internal"]);
 /** Closed for what was sent: sending it again would only close the next connection too. */
 const AT_FAULT = new Map([
@@ -283,7 +283,7 @@ export class ChatClient {
     return this.#status;
   }
 
-  /** Everything up to here was told of a chat; null where one is not in it. */
+  /** Everything up to here was told of a chat; null where it is not followed. */
   position(chatId) {
     const room = this.#rooms.get(chatId);
     return room === undefined || room.phase === OUT ? null : room.position;
@@ -540,16 +540,21 @@ export class ChatClient {
     this.#caughtUp();
   }
 
-  #notResumed({ code, chat_id: chatId, ...more }) {
+  #notResumed(payload) {
+    const { code, chat_id: chatId } = payload;
     const room = this.#rooms.get(chatId);
     if (code === "resync_required") {
       room.phase = READING;
       this.#resync(chatId, room, this.#socket);
     } else if (RESUMED_LATER.has(code) || room.called) {
       room.called = false;
-      this.#resumeLater([chatId], this.#patience(more));
+      this.#resumeLater([chatId], this.#patience(payload));
     } else {
-      this.#leave(chatId);
+      if (code === "not_a_member") this.#leave(chatId);
+      else {
+        room.phase = OUT; // of too many chats, this is one too many
+        this.#emit("error", payload);
+      }
       this.#caughtUp();
     }
   }
