@@ -24,7 +24,7 @@ GUARDS: Mapping[Guard, str] = {
 
 DOORS: Mapping[str, Mapping[str, Guard]] = {
     "gateway/following.py Following._open": {"chats.last_seqs": "positions"},
-    "gateway/following.py Following.join": {"members.membership": "asks"},
+    "gateway/following.py Following._may_open": {"members.membership": "asks"},
     "gateway/following.py Following._seen": {"members.membership": "asks"},
     "gateway/following.py Following._follow_at_once": {"members.membership": "asks"},
     "gateway/following.py Following.check_member": {"members.membership": "asks"},

@@ -112,8 +112,7 @@ class Following:
         """
         if chat_id not in connection.chats and len(connection.chats) >= self._rooms_per_connection:
             raise TooManyRooms
-        member = await member_statements.membership(self._database, connection.user_id, [chat_id])
-        if chat_id not in member:
+        if not await self._may_open(connection, [chat_id]):
             raise NotAMember
         async with self.opened([chat_id]) as (live,):
             seen = await self._seen(connection, live)
@@ -121,6 +120,17 @@ class Following:
                 await replay.over.wait()
                 seen = await self._seen(connection, live)
             return await self._attach(connection, live, after, seen)
+
+    async def _may_open(self, connection: Connection, chat_ids: list[ChatId]) -> list[ChatId]:
+        """Those of the chats that may get a room for this connection: nobody makes one of a chat that is not theirs.
+
+        Where there is a room already this says nothing: whether they are members is asked once it is open.
+        """
+        now = self._hub.now()
+        if all(self._hub.was_open(chat_id, now) for chat_id in chat_ids):
+            return chat_ids
+        members = await member_statements.membership(self._database, connection.user_id, chat_ids)
+        return [chat_id for chat_id in chat_ids if chat_id in members]
 
     async def _seen(self, connection: Connection, live: LiveRoom) -> ChatPosition:
         """The membership, read after the room is open, and not ended meanwhile."""
@@ -251,12 +261,7 @@ class Following:
 
     async def _follow_at_once(self, connection: Connection, positions: dict[ChatId, Seq], command: Resume) -> None:
         """Follow and ack those of the chats in which nothing was missed, and take them out of ``positions``."""
-        chat_ids = list(positions)
-        now = self._hub.now()
-        if not all(self._hub.was_open(chat_id, now) for chat_id in chat_ids):
-            # Nobody makes a room of a chat that is not theirs.
-            members = await member_statements.membership(self._database, connection.user_id, chat_ids)
-            chat_ids = [chat_id for chat_id in chat_ids if chat_id in members]
+        chat_ids = await self._may_open(connection, list(positions))
         async with self.opened(chat_ids) as rooms:
             seen = await member_statements.membership(self._database, connection.user_id, chat_ids)
             for live in rooms:

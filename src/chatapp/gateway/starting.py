@@ -173,7 +173,8 @@ class Starting:
             after = start.resume.get(seen.chat_id)
             if after is None:
                 continue
-            connection.left[seen.chat_id] = seen.last_seq
+            if connection.follows_all:  # but not this chat by itself
+                connection.left[seen.chat_id] = seen.last_seq
             live = rooms.get(seen.chat_id)
             if live is not None and self._following.follow(connection, live, after, seen):
                 del behind[seen.chat_id]
