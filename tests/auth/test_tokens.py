@@ -365,8 +365,19 @@ def test_pruning_forgets_expired_tokens_and_no_others() -> None:
     clock.advance(1)
     tokens.verify(tokens.issue(USER, "john_doe", 0)[0])
     clock.advance(LIFETIME_S - 1)
-    tokens.prune()
+    tokens.prune(lambda principal: False)
     assert tokens.remembered == 1
+
+
+def test_pruning_forgets_revoked_tokens_which_may_come_back_as_often_as_they_like() -> None:
+    tokens = issuer(FakeClock())
+    kept, gone = (tokens.issue(USER, "john_doe", 0)[0] for _ in range(2))
+    ended = tokens.verify(gone)
+    tokens.verify(kept)
+    for _ in range(2):
+        tokens.prune(lambda principal: principal.token_id == ended.token_id)
+        assert tokens.remembered == 1
+        assert tokens.verify(gone) == ended  # whether it was revoked is asked elsewhere
 
 
 def test_only_the_tokens_used_last_are_remembered() -> None:

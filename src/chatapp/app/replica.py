@@ -262,7 +262,7 @@ class Replica:
             self._losses = losses
 
     async def _prune(self) -> None:
-        self.tokens.prune()
+        self.tokens.prune(self.revocations.is_revoked)
         await self.sessions.flush()
         await self.revoking.prune()
         await self.sessions.prune()

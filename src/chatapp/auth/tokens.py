@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -133,9 +134,9 @@ class Tokens:
         self._verified.add(token, principal)
         return principal
 
-    def prune(self) -> None:
-        """Forget remembered tokens that have expired. They are refused anyway; this frees their memory."""
-        self._verified.prune(self._clock())
+    def prune(self, is_revoked: Callable[[Principal], bool]) -> None:
+        """Forget remembered tokens that have expired or were revoked: refused anyway, they take memory for nothing."""
+        self._verified.prune(self._clock(), is_revoked)
 
     @property
     def remembered(self) -> int:
@@ -174,6 +175,6 @@ class _Verified:
         if len(self._principals) > self._limit:
             self._principals.popitem(last=False)
 
-    def prune(self, now: datetime) -> None:
-        for token in [t for t, principal in self._principals.items() if principal.expires_at <= now]:
+    def prune(self, now: datetime, is_revoked: Callable[[Principal], bool]) -> None:
+        for token in [t for t, holder in self._principals.items() if holder.expires_at <= now or is_revoked(holder)]:
             del self._principals[token]
