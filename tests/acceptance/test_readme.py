@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ def blocks() -> Sequence[str]:
     return re.findall(r"^```sh\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here, which the README says is needed")
 def test_everything_that_can_be_pasted_works_and_shows_what_it_promises(own_site: OwnSite) -> None:
     starting = [block.strip() for block in blocks() if block.strip() in STARTS]
     pasted = [block for block in blocks() if block.strip() not in STARTS]
