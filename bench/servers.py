@@ -75,6 +75,8 @@ def replica(
         "CHATAPP_DELIVERY__DRAIN_S": "0",
         "CHATAPP_RATE_LIMITS__ENABLED": "false",
     }
+    if source is None:  # another checkout may not know it
+        settings["CHATAPP_DELIVERY__LAME_DUCK_S"] = "0"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CHATAPP_", "PG"))}
     path = {"PYTHONPATH": str(source)} if source is not None else {}
     with log.open("wb") as output, pinned(cores):

@@ -1,4 +1,4 @@
-"""HAProxy with the deployment's own configuration in front of one port: this machine's ``haproxy``, or Docker's."""
+"""HAProxy with the deployment's own configuration in front of some ports: this machine's ``haproxy``, or Docker's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -24,15 +24,19 @@ def is_there() -> bool:
     return shutil.which("haproxy") is not None or _docker_has_it()
 
 
-def configuration(port: int, behind: int, **timeouts: str) -> str:
-    """The deployment's, but for where it listens, which replica it knows, and some timeouts."""
+def configuration(port: int, behind: Sequence[int], **timeouts: str) -> str:
+    """The deployment's, but for where it listens, which replicas it knows, and some timeouts.
+
+    Of one replica alone it asks more often, for nobody waits for what another would answer.
+    """
     text = CONFIG.read_text()
+    checks = r"inter 100ms \2" if len(behind) == 1 else r"\1 \2"
     changes = {
         r"^ *stats socket .*$": "",
         r"^ *stats timeout .*$": "",
         r"bind :8080": f"bind 127.0.0.1:{port}",
-        r"server-template api- 32 api:8080 check inter \S+ (.*) resolvers.*$": (
-            rf"server api 127.0.0.1:{behind} check inter 100ms \1"
+        r"server-template api- 32 api:8080 check (inter \S+) (.*) resolvers.*$": "\n    ".join(
+            f"server api-{at} 127.0.0.1:{replica} check {checks}" for at, replica in enumerate(behind, 1)
         ),
         **{
             rf"^ *timeout {name.replace('_', '-')} .*$": f"    timeout {name.replace('_', '-')} {time}"
@@ -46,7 +50,7 @@ def configuration(port: int, behind: int, **timeouts: str) -> str:
 
 
 @contextmanager
-def haproxy(directory: Path, behind: int, **timeouts: str) -> Iterator[int]:
+def haproxy(directory: Path, *behind: int, **timeouts: str) -> Iterator[int]:
     """Its port. ``timeouts``: such as ``http_request="2s"``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -70,9 +74,9 @@ def haproxy(directory: Path, behind: int, **timeouts: str) -> Iterator[int]:
 
 
 @asynccontextmanager
-async def in_front_of(behind: int, directory: Path) -> AsyncIterator[int]:
+async def in_front_of(*behind: int, directory: Path) -> AsyncIterator[int]:
     """The same, where the loop must go on meanwhile because it serves what is behind."""
-    proxy = haproxy(directory, behind)
+    proxy = haproxy(directory, *behind)
     port = await asyncio.to_thread(proxy.__enter__)
     try:
         yield port

@@ -20,7 +20,7 @@ async def _outcomes(arrangement: str) -> list[Outcome]:
         port = await stack.enter_async_context(echoing(takes_binary=arrangement != "text only"))
         if arrangement == "through HAProxy":
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            port = await stack.enter_async_context(haproxy.in_front_of(port, directory))
+            port = await stack.enter_async_context(haproxy.in_front_of(port, directory=directory))
         return await run(port)
 
 

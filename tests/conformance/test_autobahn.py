@@ -29,7 +29,7 @@ async def test_a_server_that_takes_text_alone_fails_where_binary_is_echoed_and_n
 
 @pytest.mark.skipif(not haproxy.is_there(), reason="neither a haproxy nor its image is here")
 async def test_every_case_passes_through_the_load_balancer(tmp_path: Path) -> None:
-    async with echoing(takes_binary=True) as behind, haproxy.in_front_of(behind, tmp_path) as port:
+    async with echoing(takes_binary=True) as behind, haproxy.in_front_of(behind, directory=tmp_path) as port:
         outcomes = await run(port)
     assert failed(outcomes) == []
     assert len(outcomes) == CASES

@@ -120,7 +120,8 @@ def test_the_ingress_passes_no_metrics_on() -> None:
 
 def test_the_grace_period_is_longer_than_the_drain(settings: Settings) -> None:
     wait_s = API["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert REPLICA["spec"]["terminationGracePeriodSeconds"] > wait_s + settings.delivery.drain_s + 10
+    leaving_s = settings.delivery.lame_duck_s + settings.delivery.drain_s + 10
+    assert REPLICA["spec"]["terminationGracePeriodSeconds"] > wait_s + leaving_s
 
 
 def test_a_rollout_takes_no_replica_away_before_another_is_ready() -> None:

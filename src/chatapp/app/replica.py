@@ -224,9 +224,13 @@ class Replica:
             if self.tracer is not None:
                 await self.tracer.close()
 
-    async def drain(self) -> None:
-        """Be not ready, store and ack what the writer holds, and send everybody elsewhere."""
+    def leave(self) -> None:
+        """Be not ready, and take no more sockets; all else goes on as before."""
         self.gateway.draining = True
+
+    async def drain(self) -> None:
+        """``leave``, store and ack what the writer holds, and send everybody elsewhere."""
+        self.leave()
         await self.gateway.drain(self.settings.delivery.drain_s)
 
     # -- probes ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from types import FrameType
 from typing import Any
 
@@ -102,18 +102,25 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no new connections, send everybody elsewhere while requests are still answered, then close what is left.
+        """Be not ready, then take no new connections, send everybody elsewhere, and close what is left.
 
-        The port is given up first: a load balancer that is refused asks the next replica, and nothing was begun here.
+        Requests are answered all the while. The port is given up only when load balancers have had ``lame_duck_s`` to
+        see that this replica is not ready: closing it resets the connections that the kernel has taken and nobody
+        accepted yet, and a balancer that has sent a request over such a one cannot know that nothing was done.
         """
+        self._replica.leave()
+        await self._unless_forced(asyncio.sleep(self._replica.settings.delivery.lame_duck_s))
         for server in self.servers:
             server.close()
         for listening in sockets or ():
             listening.close()
-        drain = asyncio.get_running_loop().create_task(self._replica.drain())
-        while not drain.done() and not self.force_exit:
-            await asyncio.wait((drain,), timeout=0.1)
-        if not drain.done():
-            drain.cancel()
-        await asyncio.gather(drain, return_exceptions=True)
+        await self._unless_forced(self._replica.drain())
         await super().shutdown(None)
+
+    async def _unless_forced(self, what: Coroutine[Any, Any, None]) -> None:
+        """Wait for it until the second signal comes."""
+        task = asyncio.get_running_loop().create_task(what)
+        while not task.done() and not self.force_exit:
+            await asyncio.wait((task,), timeout=0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -218,13 +218,22 @@ class DeliverySettings(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=3600, description="How often a silent socket is pinged. Stay below every proxy's idle limit."),
     ] = 25
+    lame_duck_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=300,
+            description="How long a stopping replica is not ready but serves as before, so that load balancers see it "
+            "and send nothing more. Then it gives its port up, and drains.",
+        ),
+    ] = 2.0
     drain_s: Annotated[
         float,
         Meta(
             ge=0,
             le=3600,
             description="How long a stopping replica takes to send its clients elsewhere. The container's stop grace "
-            "period must be longer.",
+            "period must be longer than this, lame_duck_s and 10 s more together.",
         ),
     ] = 15.0
 

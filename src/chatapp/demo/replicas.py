@@ -137,7 +137,11 @@ def _is_free(port: int) -> bool:
 def _settings(port: int) -> Settings:
     """The defaults, whatever the environment and the files here say: the demo must not touch a real service."""
     settings = Settings()
-    return msgspec.structs.replace(settings, general=msgspec.structs.replace(settings.general, host=HOST, port=port))
+    return msgspec.structs.replace(
+        settings,
+        general=msgspec.structs.replace(settings.general, host=HOST, port=port),
+        delivery=msgspec.structs.replace(settings.delivery, lame_duck_s=0.0),  # no load balancer is to be told
+    )
 
 
 def _serve(settings: Settings, directory: Path, log: Path) -> None:
