@@ -115,3 +115,13 @@ async def test_a_bounded_number_of_counts_is_kept(clock: Clock) -> None:
         await counts.add(str(number), 60)
     assert len(counts) <= 100
     assert await counts.add("999", 60) == 2
+
+
+async def test_a_count_that_has_expired_is_freed_and_no_other(clock: Clock) -> None:
+    counts = LocalCounts(clock)
+    await counts.add("short", 60)
+    await counts.add("long", 61)
+    clock.now += 60
+    counts.prune()
+    assert len(counts) == 1
+    assert await counts.add("long", 61) == 2

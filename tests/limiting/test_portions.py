@@ -45,3 +45,16 @@ async def test_what_was_perhaps_told_is_not_told_again() -> None:
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
+
+
+def test_whose_acts_no_longer_count_is_forgotten() -> None:
+    now = 600.0
+    sends = Portions("send", Allowance(LIMIT, 60), Teller(None), clock=lambda: now)
+    sends.take("ada")
+    now += 60  # what was done in the minute before still counts in this one
+    sends.take("bob")
+    sends.prune()
+    assert len(sends) == 2
+    now += 61
+    sends.prune()
+    assert len(sends) == 1

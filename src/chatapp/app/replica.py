@@ -267,6 +267,8 @@ class Replica:
 
     async def _prune(self) -> None:
         self.tokens.prune(self.revocations.is_revoked)
+        if self.rate_limiter is not None:
+            self.rate_limiter.prune()
         await self.sessions.flush()
         await self.revoking.prune()
         await self.sessions.prune()

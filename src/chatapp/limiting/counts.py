@@ -43,7 +43,7 @@ class LocalCounts:
             self._counts.pop(key, None)  # it is begun again, as the youngest
             count, until = 0, now + expiry_s
             if len(self._counts) >= self._limit:
-                self._make_room(now)
+                self._make_room()
         self._counts[key] = count + amount, until
         return count + amount
 
@@ -56,7 +56,13 @@ class LocalCounts:
         """See ``Counts.clear``."""
         self._counts.pop(key, None)
 
-    def _make_room(self, now: float) -> None:
-        self._counts = {key: counted for key, counted in self._counts.items() if counted[1] > now}
+    def prune(self) -> None:
+        """Free what is forgotten. Call it every minute or so."""
+        now = self._clock()
+        for key in [key for key, (_, until) in self._counts.items() if until <= now]:
+            del self._counts[key]
+
+    def _make_room(self) -> None:
+        self.prune()
         for key in list(self._counts)[: max(0, len(self._counts) - self._limit * 9 // 10)]:
             del self._counts[key]

@@ -22,7 +22,8 @@ Kind = Literal["send", "command"]
 class RateLimiter:
     """One for each replica. ``run`` tells Redis what happens often; ``close`` ends the connections.
 
-    ``register`` and ``login`` ask Redis and wait for it, 0.3 s for each question at most; nothing else does.
+    ``register`` and ``login`` ask Redis and wait for it, 0.3 s for each question at most; nothing else does. Call
+    ``prune`` every minute or so.
     """
 
     def __init__(self, allowances: Allowances, shared: SharedCounts | None) -> None:
@@ -33,7 +34,8 @@ class RateLimiter:
         self._commands = Portions("command", allowances.command, self._teller)
         self._connects = Portions("connect", allowances.connect, self._teller)
         self._handshakes = Portions("handshake", allowances.connect_address, self._teller)
-        self._counts = FallbackCounts(shared, LocalCounts(time.monotonic))
+        self._local = LocalCounts(time.monotonic)
+        self._counts = FallbackCounts(shared, self._local)
         self._logins = Logins(self._counts, allowances.login)
         self._login_address = allowances.login_address
         self._register = allowances.register
@@ -49,6 +51,12 @@ class RateLimiter:
     async def run(self) -> None:
         """Until cancelled."""
         await self._teller.run()
+
+    def prune(self) -> None:
+        """Free what no longer counts."""
+        for kind in (self._sends, self._commands, self._connects, self._handshakes):
+            kind.prune()
+        self._local.prune()
 
     async def close(self) -> None:
         """End the connections to Redis."""

@@ -19,7 +19,6 @@ from chatapp.limiting.window import Window
 
 PORTIONS = 10
 """In how many portions an allowance is told."""
-PRUNE_S = 30.0
 WINDOWS = 200_000
 """Of one kind; past it those that were begun first are forgotten."""
 
@@ -37,7 +36,6 @@ class Portions:
         self._clock = clock
         self._portion = max(1, allowance.count // PORTIONS)
         self._windows: dict[Who, Window] = {}
-        teller.kinds.append(self)
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -54,7 +52,7 @@ class Portions:
         return wait_s
 
     def prune(self) -> None:
-        """Forget whose acts no longer count."""
+        """Forget whose acts no longer count. Call it every minute or so."""
         until = self._clock() - self.allowance.period_s
         old = [who for who, window in self._windows.items() if window.ends < until]
         for who in old:
@@ -72,7 +70,6 @@ class Teller:
     """Tells Redis of portions, one after the other. ``run`` is its life; without it all counts stay this replica's."""
 
     def __init__(self, counts: SharedCounts | None) -> None:
-        self.kinds: list[Portions] = []
         self.told = 0
         self._counts = counts
         self._due: deque[tuple[Portions, Who, Window]] = deque()
@@ -87,20 +84,11 @@ class Teller:
 
     async def run(self) -> None:
         """Until cancelled."""
-        pruned = time.monotonic()
         while True:
-            try:
-                async with asyncio.timeout(PRUNE_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await self._wake.wait()
             self._wake.clear()
             while self._due:
                 await self._tell(*self._due.popleft())
-            if time.monotonic() - pruned > PRUNE_S:
-                pruned = time.monotonic()
-                for kind in self.kinds:
-                    kind.prune()
 
     async def _tell(self, kind: Portions, who: Who, window: Window) -> None:
         period, amount = window.period, window.fresh
