@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -40,6 +41,20 @@ async def test_a_lame_duck_is_not_ready_takes_no_socket_and_serves_all_else(site
             assert (await listening.expect("message"))["seq"] == sent["seq"]
             await listening.expect("going_away")
         assert await asyncio.to_thread(leaving.wait) == 0
+
+
+async def test_ctrl_c_waits_for_no_load_balancer(site: Replicas) -> None:
+    (leaving,) = await asyncio.to_thread(site.start, 1, CHATAPP_DELIVERY__LAME_DUCK_S="300")
+    leaving.process.send_signal(signal.SIGINT)
+    assert await asyncio.to_thread(leaving.wait) == 0
+
+
+async def test_a_second_sigterm_ends_the_lame_duck(site: Replicas) -> None:
+    (leaving,) = await asyncio.to_thread(site.start, 1, CHATAPP_DELIVERY__LAME_DUCK_S="300")
+    leaving.terminate()
+    await asyncio.to_thread(wait_until, lambda: not leaving.is_ready())
+    leaving.terminate()
+    assert await asyncio.to_thread(leaving.wait) == 0
 
 
 @pytest.mark.skipif(not haproxy.is_there(), reason="needs haproxy, or its image and Docker")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from types import FrameType
@@ -106,10 +107,12 @@ class Server(uvicorn.Server):
 
         Requests are answered all the while. The port is given up only when load balancers have had ``lame_duck_s`` to
         see that this replica is not ready: closing it resets the connections that the kernel has taken and nobody
-        accepted yet, and a balancer that has sent a request over such a one cannot know that nothing was done.
+        accepted yet, and a balancer that has sent a request over such a one cannot know that nothing was done. Who
+        presses Ctrl-C has no balancer to wait for.
         """
         self._replica.leave()
-        await self._unless_forced(asyncio.sleep(self._replica.settings.delivery.lame_duck_s))
+        if signal.SIGINT not in self._captured_signals:
+            await self._unless_forced(asyncio.sleep(self._replica.settings.delivery.lame_duck_s))
         for server in self.servers:
             server.close()
         for listening in sockets or ():

@@ -224,7 +224,7 @@ class DeliverySettings(Struct, frozen=True, kw_only=True):
             ge=0,
             le=300,
             description="How long a stopping replica is not ready but serves as before, so that load balancers see it "
-            "and send nothing more. Then it gives its port up, and drains.",
+            "and send nothing more. Then it gives its port up, and drains. Ctrl-C does not wait for that.",
         ),
     ] = 2.0
     drain_s: Annotated[
