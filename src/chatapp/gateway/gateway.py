@@ -75,6 +75,8 @@ class Gateway:
         """One for each connection that waits for its start."""
         self.stats = commands.stats
         self.draining = False
+        """No more sockets are admitted."""
+        self._sends_away = False
 
     # -- connections ----------------------------------------------------------------------------------------------
 
@@ -114,6 +116,8 @@ class Gateway:
         self._count += 1
         heapq.heappush(self._expiries, (principal.expires_at.timestamp(), self._count, connection))
         self._spawn(self._start(connection, resume))
+        if self._sends_away:  # it was admitted before, and the others have been told
+            self._send_away(connection, 1000)
         _log.debug(
             "connection opened", extra={"connection_id": connection.connection_id, "user_id": connection.user_id}
         )
@@ -127,8 +131,6 @@ class Gateway:
             return
         if self._revocations.is_revoked(connection.principal):  # it happened while the connection was started
             connection.close(CloseCode.UNAUTHORISED, "token revoked")
-        if self.draining:
-            self._send_away(connection, 1000)
 
     # -- tokens ---------------------------------------------------------------------------------------------------
 
@@ -170,7 +172,7 @@ class Gateway:
         Until its time a connection is served as ever. Then nothing more is read from it, what it has asked for is
         answered, and it is closed. Returns when all are told to close, at most ``within_s`` plus ``ANSWER_S`` later.
         """
-        self.draining = True
+        self.draining = self._sends_away = True
         connections = list(self._hub.connections)
         spread_s = min(within_s, max(1.0, len(connections) / RECONNECTS_PER_S))
         leaving = sorted(((random.uniform(0, spread_s), at) for at in range(len(connections))), reverse=True)  # noqa: S311
