@@ -88,7 +88,7 @@ $(VENV)/bench.mark: requirements/bench.txt | $(VENV)/dev.mark
 	$(INSTALL) --require-hashes -r requirements/bench.txt
 	@touch $@
 
-bench: $(VENV)/bench.mark ## Measure, and write docs/benchmarks.md: ROUNDS=5, ARGS="--only fanout" (about 20 minutes)
+bench: $(VENV)/bench.mark ## Measure, and write docs/benchmarks.md: ROUNDS=5, ARGS="--only fanout" (about 25 minutes)
 	$(BIN)/python -m bench --rounds $(or $(ROUNDS),5) $(ARGS)
 
 chaos: $(VENV)/dev.mark ## Break things for SECONDS (60) and prove that nothing was lost: make chaos SECONDS=600 SEED=1 REDIS=cluster
