@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -18,8 +19,8 @@ from tests.acceptance.replicas import Replicas, wait_until
 
 pytestmark = pytest.mark.alone
 
-SENDERS = 16
-TIMES = 4
+SENDERS = 24
+TIMES = 2
 
 
 async def test_a_lame_duck_is_not_ready_takes_no_socket_and_serves_all_else(site: Replicas) -> None:
@@ -75,6 +76,11 @@ async def test_no_request_is_refused_while_replicas_leave(site: Replicas, tmp_pa
                 assert await asyncio.to_thread(replica.wait) == 0
             stop.set()
         assert set(answered) == {201}
+        # Seldom is a request caught by a port that closes, so look also at how each was found: not ready, but open.
+        found = re.findall(
+            r"server ready/(\S+) failed, reason: ([^,]+),.* 0/1 DOWN", (tmp_path / "haproxy.log").read_text()
+        )
+        assert [dict(reversed(found))[f"api-{at}"] for at in range(2, 2 + TIMES)] == ["Layer7 wrong status"] * TIMES
         told = [message for message in await rest.history(ann, chat) if message["kind"] == "text"]
         assert len(told) == answered[201]
 
