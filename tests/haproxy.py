@@ -27,7 +27,7 @@ def is_there() -> bool:
 def configuration(port: int, behind: Sequence[int], **timeouts: str) -> str:
     """The deployment's, but for where it listens, which replicas it knows, and some timeouts.
 
-    Of one replica alone it asks more often, for nobody waits for what another would answer.
+    One replica alone is checked every 100 ms, so that a test need not wait to see it come and go.
     """
     text = CONFIG.read_text()
     checks = r"inter 100ms \2" if len(behind) == 1 else r"\1 \2"

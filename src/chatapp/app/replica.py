@@ -230,7 +230,6 @@ class Replica:
 
     async def drain(self) -> None:
         """``leave``, store and ack what the writer holds, and send everybody elsewhere."""
-        self.leave()
         await self.gateway.drain(self.settings.delivery.drain_s)
 
     # -- probes ---------------------------------------------------------------------------------------------------
