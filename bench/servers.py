@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from bench.machine import cpu_s, pinned, precise_cpu_s, rss_bytes
+from chatapp.embedded.daemon import free_port
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
@@ -66,7 +66,7 @@ def replica(
     directory: Path, environment: Mapping[str, str], cores: Collection[int], source: Path | None = None
 ) -> Iterator[Server]:
     """One replica of the service, ready; ``source`` is the ``src`` directory of another checkout."""
-    port = _free_port()
+    port = free_port(0)
     log = directory / f"replica-{port}.log"
     settings = {
         "PORT": str(port),
@@ -117,9 +117,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

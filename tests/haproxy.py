@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
+
 CONFIG = Path(__file__).parents[1] / "deploy" / "haproxy" / "haproxy.cfg"
 IMAGE = "haproxy:3.2"
 START_S = 20.0
@@ -52,9 +54,7 @@ def configuration(port: int, behind: Sequence[int], **timeouts: str) -> str:
 @contextmanager
 def haproxy(directory: Path, *behind: int, **timeouts: str) -> Iterator[int]:
     """Its port. ``timeouts``: such as ``http_request="2s"``."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     file = directory / "haproxy.cfg"
     file.write_text(configuration(port, behind, **timeouts))
     name = f"chatapp-test-haproxy-{secrets.token_hex(4)}"

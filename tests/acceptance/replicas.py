@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+
+from tests.ports import free_port
 
 CHATAPP = str(Path(sys.executable).with_name("chatapp"))
 KEY = "0123456789abcdef0123456789abcdef"
@@ -143,13 +144,6 @@ def bare_environment() -> dict[str, str]:
         for name, text in os.environ.items()
         if name not in _OURS and not name.startswith(("PG", "CHATAPP_")) and not name.lower().endswith("_proxy")
     }
-
-
-def free_port() -> int:
-    """A port of the loopback that nothing listened at a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = STOP_S, log: Path | None = None) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from chatapp.client import Client, MessageSent, Session
 from chatapp.demo.story import load_story
-from tests.acceptance.replicas import CHATAPP, bare_environment, free_port, wait_until
+from tests.acceptance.replicas import CHATAPP, bare_environment, wait_until
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 

@@ -10,8 +10,9 @@ from typing import cast
 from redis.exceptions import RedisError
 
 from chatapp.bus.slots import SLOTS
-from tests.bus.private_valkey import PrivateValkey, free_port
+from tests.bus.private_valkey import PrivateValkey
 from tests.bus.recorder import PATIENCE_S, waited_for
+from tests.ports import free_port
 
 MASTERS = 3
 

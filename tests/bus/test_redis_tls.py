@@ -15,9 +15,10 @@ from chatapp.bus.redis import RedisBus
 from chatapp.limiting.counts import CountsAway
 from chatapp.limiting.opening import open_storage
 from chatapp.limiting.shared import SharedCounts
-from tests.bus.private_valkey import PrivateValkey, free_port
+from tests.bus.private_valkey import PrivateValkey
 from tests.bus.recorder import Recorder, waited_for
 from tests.certificates import Authority, terminator
+from tests.ports import free_port
 
 LIMITS = RedisBusLimits(subscribe_timeout_s=2.0, close_timeout_s=0.2)
 

@@ -20,9 +20,10 @@ import httpx
 
 from chatapp.embedded import launch
 from chatapp.protocol.ids import ChatId, Seq
-from tests.chaos.processes import ServerProcess, free_port
+from tests.chaos.processes import ServerProcess
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.redis_sites import RedisMode, redis_site
+from tests.ports import free_port
 
 _READY_S = 30.0
 _POLL_S = 0.05

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import asyncpg
 
-from chatapp.embedded.daemon import Command, Daemon, free_port
+from chatapp.embedded.daemon import Command, Daemon
 from chatapp.embedded.postgres import _nobody, _programs
+from tests.ports import free_port
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -31,7 +32,7 @@ class PrivatePostgres:
     """Listens on a port of its own, the same one after a restart. Its superuser needs no password."""
 
     def __init__(self, home: Path, name: str) -> None:
-        self.port = free_port(0)
+        self.port = free_port()
         self.daemon = Daemon(name, home)
         self.settings: dict[str, str] = {}
         self._data = home / name
