@@ -41,7 +41,7 @@ dev: $(VENV)/run.mark ## The same, started again whenever the code changes
 	@exec $(BIN)/chatapp server start --config $(CONFIG_PATH) --reload
 
 test: $(VENV)/dev.mark ## Run the tests (ARGS="-k room" for some of them)
-	$(BIN)/python -m pytest -n 2 -m "not alone" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not alone" $(ARGS)
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m alone $(ARGS)
 
 screenshots: $(VENV)/dev.mark ## Take the pictures in docs/screenshots anew (needs Chromium)
