@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from sqlalchemy import text
@@ -180,3 +181,49 @@ async def test_hosts_are_taken_for_what_they_are(world: World, target: str, foun
         else:
             with pytest.raises(Unavailable):
                 await probe.ping(database)
+
+
+# -- cancellation -------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_cancelled_at_any_moment_leaves_no_connection_in_a_transaction(world: World) -> None:
+    """Else the next one's write would be acked within a transaction that nobody commits."""
+    chance = random.Random(1)
+    done: set[str] = set()
+
+    async def in_a_transaction(token: str) -> None:
+        async with database.begin() as connection:
+            await connection.execute(text("SELECT pg_sleep(0.0005)"))
+            await connection.execute(text("INSERT INTO written VALUES (:token)"), {"token": token})
+        done.add(token)
+
+    async def by_itself(token: str) -> None:
+        async with database.driver() as driver:
+            await driver.fetch("INSERT INTO written VALUES ($1)", token)
+        done.add(token)
+
+    async def read_before(token: str) -> None:
+        async with database.read() as connection:
+            await connection.execute(text("SELECT pg_sleep(0.0005)"))
+        await by_itself(token)
+
+    async with opened(world, PoolSettings(size=3)) as database:
+        async with database.driver() as driver:
+            await driver.execute("DROP TABLE IF EXISTS written; CREATE TABLE written (token text PRIMARY KEY)")
+        for number in range(200):
+            work = chance.choice([in_a_transaction, by_itself, read_before])
+            tasks = [asyncio.ensure_future(work(f"{number}.{one}")) for one in range(chance.randrange(1, 5))]
+            for task in tasks:
+                await asyncio.sleep(chance.choice([0, 0.0005, 0.001, 0.002, 0.004]))
+                if chance.random() < 0.4:
+                    task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(outcome is None or isinstance(outcome, asyncio.CancelledError) for outcome in outcomes), outcomes
+        async with AsyncExitStack() as taken:
+            for _ in range(3):
+                driver = await taken.enter_async_context(database.driver())
+                assert not driver.is_in_transaction()
+    async with world.database.driver() as driver:
+        kept = {row["token"] for row in await driver.fetch("SELECT token FROM written")}
+    assert len(done) > 100
+    assert done <= kept
