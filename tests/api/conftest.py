@@ -146,9 +146,12 @@ async def api(world: World) -> AsyncIterator[Api]:
 
 
 @pytest.fixture(autouse=True)
-def everything_is_well(api: Api) -> None:
-    api.world.bus.forget()
-    api.operator.__init__()  # type: ignore[misc]
+def everything_is_well(request: pytest.FixtureRequest) -> None:
+    """For tests of the API; the others need no database and may be no coroutines."""
+    if "api" in request.fixturenames:
+        api: Api = request.getfixturevalue("api")
+        api.world.bus.forget()
+        api.operator.__init__()  # type: ignore[misc]
 
 
 @pytest.fixture

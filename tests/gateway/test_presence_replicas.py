@@ -18,9 +18,15 @@ Nodes = list[Node]
 
 
 @pytest.fixture(scope="module")
-async def nodes(gateway_database: str, redis_url: str) -> AsyncIterator[Nodes]:
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(keeping(gateway_database, redis_url)) for _ in range(3)]
+async def nodes(gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Nodes]:
+    # In the Redis of all modules somebody of the same id may just have gone, of another module's database.
+    redis = PrivateValkey(tmp_path_factory.mktemp("valkey"))
+    redis.start()
+    try:
+        async with AsyncExitStack() as stack:
+            yield [await stack.enter_async_context(keeping(gateway_database, redis.url)) for _ in range(3)]
+    finally:
+        redis.kill()
 
 
 def keeping(database_url: str, redis_url: str) -> AbstractAsyncContextManager[Node]:

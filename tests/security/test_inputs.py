@@ -138,10 +138,10 @@ async def test_no_answer_is_made_from_the_host(place: Site) -> None:
 # -- nothing is left out ----------------------------------------------------------------------------------------------
 
 
-def test_every_kind_of_input_has_a_row() -> None:
+async def test_every_kind_of_input_has_a_row() -> None:
     assert {row.number for rows in (REQUESTS, HANDSHAKES, FRAMES, PROVEN) for row in rows} == set(KINDS)
 
 
-def test_what_is_proven_elsewhere_is_there() -> None:
+async def test_what_is_proven_elsewhere_is_there() -> None:
     for file, name in {tuple(where.split("::")) for row in PROVEN for where in row.where}:
         assert f"def {name}(" in (TESTS / file).read_text(), f"{file}::{name}"
