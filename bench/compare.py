@@ -1,8 +1,8 @@
 """``python -m bench.compare REV_A REV_B``: two revisions of the service side by side, in turns, in one run.
 
 Each revision is checked out as a git worktree in a temporary directory and runs with the packages of this environment,
-on a database of its own. Only what the service's process computes is compared, so that it says something on a busy
-machine too.
+on a database of its own. But for ``lone``, which is a latency, only what the service's process computes is compared, so
+that it says something on a busy machine too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bench.rig import Rig, opened, say
 from bench.servers import ServerFailed
 from bench.workloads.connections import STORM_CHATS, arrive, crowd
 from bench.workloads.fanout import SIZE, WINDOW
+from bench.workloads.lone import lone_sender
 from bench.workloads.pairs import CLIENTS, paired
 from bench.workloads.rooms import service_room
 
@@ -91,6 +92,13 @@ def memory(rig: Rig) -> Iterator[Measure]:
     yield measure
 
 
+@contextmanager
+def lone(rig: Rig) -> Iterator[Measure]:
+    """µs from sending to the ack, of one sender on an idle system."""
+    with lone_sender(rig) as median_ack_us:
+        yield median_ack_us
+
+
 _WORKLOADS: Mapping[str, Callable[[Rig], AbstractContextManager[Measure]]] = {
     "fanout": fanout,
     "bursts": bursts,
@@ -98,6 +106,7 @@ _WORKLOADS: Mapping[str, Callable[[Rig], AbstractContextManager[Measure]]] = {
     "connects": connects,
     "comebacks": comebacks,
     "memory": memory,
+    "lone": lone,
 }
 
 
