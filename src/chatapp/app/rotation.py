@@ -99,7 +99,8 @@ class Rotation:
                 seen = marks
                 try:
                     if self._certificate is not None:
-                        await asyncio.to_thread(self._certificate.read_anew)
+                        # Not in a thread: a handshake of the loop's could meet one file's half of the new pair.
+                        self._certificate.read_anew()
                     await self._reload()
                 except Exception:  # noqa: BLE001 (the next change may be better)
                     _log.exception("the keys could not be read; those in use stay")

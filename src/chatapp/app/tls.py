@@ -28,7 +28,10 @@ class ServerCertificate:
         return cls(Path(general.tls_cert_file), Path(general.tls_key_file))
 
     def read_anew(self) -> None:
-        """Take what the files hold now for handshakes to come. What is no pair is logged, and nothing changes."""
+        """Take what the files hold now for handshakes to come. What is no pair is logged, and nothing changes.
+
+        For the thread that does the handshakes: in between, the context has a certificate without its key.
+        """
         try:
             contents = self._contents()
             if contents == self._loaded:
