@@ -72,7 +72,9 @@ class Watch:
         """Look at everything, now."""
         replicas = [await self._replica(replica) for replica in self._cluster.replicas]
         async with self._cluster.database() as connection:
-            connections = await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE datname = 'chatapp'")
+            connections = await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = 'chatapp' AND backend_type = 'client backend'"
+            )
         async with redis.asyncio.Redis.from_url(self._redis_url, protocol=2) as client:
             info = await client.info()
         taken = self._probe.take()

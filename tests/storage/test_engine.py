@@ -16,6 +16,7 @@ from chatapp.errors import Unavailable
 from chatapp.storage import engine, probe
 from chatapp.storage.engine import Database, PoolSettings
 from tests.chaos.proxy import FaultProxy
+from tests.storage.backends import END_OTHER_CLIENTS
 from tests.world import World
 
 SLEEP = text("SELECT pg_sleep(5)")
@@ -145,12 +146,7 @@ async def test_the_first_to_meet_a_loss_spares_the_others(world: World) -> None:
                 connection = await together.enter_async_context(database.read())
                 await connection.execute(text("SELECT 1"))
         async with world.database.read() as connection:
-            await connection.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                )
-            )
+            await connection.execute(text(END_OTHER_CLIENTS))
         with pytest.raises(Unavailable):
             await probe.ping(database)
         await asyncio.gather(*(probe.ping(database) for _ in range(10)))

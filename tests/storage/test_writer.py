@@ -16,6 +16,7 @@ from chatapp.errors import ChatAppError, Invalid, NonceReused, NotAMember, Overl
 from chatapp.protocol.ids import ChatId, UserId
 from chatapp.storage.engine import Database, PoolSettings
 from chatapp.storage.writer import Append, Appended, MessageWriter, WriterLimits
+from tests.storage.backends import END_OTHER_CLIENTS
 from tests.world import World
 
 Stored = list[tuple[Append, Appended]]
@@ -301,10 +302,7 @@ async def test_a_terminated_backend_loses_and_doubles_nothing_that_has_a_nonce(w
     try:
         sending = asyncio.gather(*(send(number) for number in range(300)))
         for _ in range(5):
-            await killer.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%append_messages%'"
-            )
+            await killer.execute(f"{END_OTHER_CLIENTS} AND query LIKE '%append_messages%'")
             await asyncio.sleep(0.005)
         await asyncio.wait_for(sending, 20)
     finally:
@@ -320,12 +318,7 @@ async def test_connections_that_were_ended_while_idle_are_replaced_one_by_one(wo
     chat_id = await world.group(ada)
     await two.one.append(ada.user_id, chat_id, "x", None)
     async with world.database.read() as connection:
-        await connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
+        await connection.execute(text(END_OTHER_CLIENTS))
     # Each of the pool's eight may fail once, and an append that meets two of them is refused.
     stored = attempts = 0
     while stored < 12:
