@@ -32,7 +32,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture(scope="session")
 def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
-    """Make databases on the run's PostgreSQL; they are dropped when the run is over."""
+    """Make databases on the run's PostgreSQL; none is left when the run is over."""
     databases = _servers(request.config).databases()
     yield databases
     databases.drop_all()

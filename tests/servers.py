@@ -36,6 +36,7 @@ _VALKEY_IMAGE = "valkey/valkey:9"
 _ENGINE_TIMEOUT_S = 10
 _PULL_TIMEOUT_S = 120.0
 _DROP_ATTEMPTS = 25
+_DROP_TIMEOUT_S = 120.0
 _STATEMENT_TIMEOUT_S = 30.0
 
 
@@ -62,7 +63,7 @@ class Servers:
 
     def databases(self) -> Databases:
         """Make databases on the run's PostgreSQL."""
-        return Databases(self._database_server())
+        return Databases(self._database_server(), shared=self._plan.postgres == "environment")
 
     def redis_url(self) -> str:
         """The Redis or Valkey of this process."""
@@ -135,11 +136,12 @@ class Servers:
 
 
 class Databases:
-    """Databases of a PostgreSQL that may be shared with others: their names are unique, and they are dropped again."""
+    """Databases of a PostgreSQL. Their names are unique, so that it may be shared with others."""
 
-    def __init__(self, server_url: str) -> None:
+    def __init__(self, server_url: str, *, shared: bool) -> None:
         parts = urlsplit(server_url)
         self._server = parts._replace(scheme="postgresql")
+        self._shared = shared
         self._made: list[str] = []
 
     def create(self, purpose: str = "fresh") -> str:
@@ -150,14 +152,17 @@ class Databases:
         return self._server._replace(path=f"/{name}").geturl()
 
     def drop_all(self) -> None:
-        """Drop all that were made here, whoever may still be connected to them."""
+        """Leave none of them behind, whoever may still be connected to them.
+
+        The run's own server goes with all that is in it: each DROP would wait for a checkpoint first.
+        """
         import asyncpg
 
-        while self._made:
+        while self._shared and self._made:
             name = self._made.pop()
             for attempt in range(_DROP_ATTEMPTS):
                 try:
-                    self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+                    self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", _DROP_TIMEOUT_S)
                 except asyncpg.InsufficientPrivilegeError:  # an autovacuum worker is in it, for a moment
                     if attempt == _DROP_ATTEMPTS - 1:
                         raise
@@ -165,13 +170,13 @@ class Databases:
                 else:
                     break
 
-    def _execute(self, statement: str) -> None:
+    def _execute(self, statement: str, timeout_s: float = _STATEMENT_TIMEOUT_S) -> None:
         import asyncpg
 
         async def execute() -> None:
             connection = await asyncpg.connect(self._server.geturl(), timeout=_STATEMENT_TIMEOUT_S)
             try:
-                await connection.execute(statement, timeout=_STATEMENT_TIMEOUT_S)
+                await connection.execute(statement, timeout=timeout_s)
             finally:
                 await connection.close()
 
