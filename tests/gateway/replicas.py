@@ -233,6 +233,7 @@ async def node(database_url: str, redis_url: str, protocol: str, **settings: obj
         "auth__argon2_time_cost": 1,
         "auth__argon2_parallelism": 1,
         "presence__enabled": "false",  # it tells what most tests do not expect
+        "rate_limits__connect": "100000/minute",  # who comes again and again until all is told may come often
         **settings,
     }
     environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
