@@ -18,7 +18,7 @@ from tests.ports import free_port
 
 CHATAPP = str(Path(sys.executable).with_name("chatapp"))
 KEY = "0123456789abcdef0123456789abcdef"
-START_S = 30.0
+START_S = 60.0
 STOP_S = 20.0
 _POLL_S = 0.02
 _OURS = ("PORT", "CONFIG_PATH", "DATABASE_URL", "REDIS_URL", "PASETO_KEY")
