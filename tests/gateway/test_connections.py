@@ -117,12 +117,13 @@ async def test_with_a_bad_token_there_is_no_upgrade(pair: Pair, token: str) -> N
 
 
 async def test_an_origin_that_is_not_listed_is_refused(start_node: StartNode) -> None:
-    async with start_node(limits__allowed_origins='["https://chat.example"]') as node:
+    async with start_node(limits__allowed_origins='["https://Chat.example"]') as node:
         user = await node.somebody()
-        status, body, _ = await node.refusal(f"?token={user.token}", origin="https://evil.example")
-        assert (status, body["code"]) == (403, "origin_not_allowed")
-        for origin in ("https://chat.example", None):
-            client = await node.open(f"?token={user.token}", origin=origin)
+        for origin in ("https://evil.example", "http://chat.example", "https://chat.example:8443", "null", "http://["):
+            status, body, _ = await node.refusal(f"?token={user.token}", origin=origin)
+            assert (status, body["code"]) == (403, "origin_not_allowed"), origin
+        for allowed in ("https://chat.example", None):
+            client = await node.open(f"?token={user.token}", origin=allowed)
             await client.expect("ready")
             await client.close()
 

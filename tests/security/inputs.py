@@ -428,7 +428,10 @@ PROVEN = (
         ("gateway/test_sessions.py::test_of_many_who_use_a_ticket_at_once_one_gets_in",),
     ),
     Proven(
-        49, "a foreign `Origin`", "403", ("gateway/test_connections.py::test_an_origin_that_is_not_listed_is_refused",)
+        49,
+        "a foreign `Origin`, or one that is none",
+        "403",
+        ("gateway/test_connections.py::test_an_origin_that_is_not_listed_is_refused",),
     ),
     Proven(50, "another version, no key", "400 or 426", (f"{_HTTP}::test_a_handshake_that_is_none_is_refused",)),
     Proven(

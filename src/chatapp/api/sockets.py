@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any, Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from msgspec import Struct
 
@@ -87,7 +87,7 @@ class Sockets:
         self._gateway = gateway
         self._authenticate = authenticate
         self._tickets = tickets
-        self._allowed_origins = frozenset(allowed_origins)
+        self._allowed_origins = frozenset(origin.lower() for origin in allowed_origins)
         self._frame_bytes = frame_bytes
         self._backlog_bytes = backlog_bytes
         self._limits = limits
@@ -185,10 +185,8 @@ class Sockets:
         """Browsers say where a page comes from, and nobody else has to (RFC 6455 section 10.2)."""
         if origin is None or "*" in self._allowed_origins:
             return
-        text = origin.decode("latin-1").lower()
-        if text in self._allowed_origins or urlsplit(text).netloc in self._allowed_origins:
-            return
-        raise Refusal(403, "origin not allowed", "origin_not_allowed")
+        if origin.decode("latin-1").lower() not in self._allowed_origins:
+            raise Refusal(403, "origin not allowed", "origin_not_allowed")
 
     # -- without a protocol of ours -------------------------------------------------------------------------------
 

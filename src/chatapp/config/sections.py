@@ -184,7 +184,7 @@ class LimitsSettings(Struct, frozen=True, kw_only=True):
         Meta(ge=1, le=10000, description="Commands of one socket that wait for their answer; then it is not read on."),
     ] = 256
     allowed_origins: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s]+)$")], ...],
+        tuple[Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s*]+)$")], ...],
         Meta(
             description="Web pages that may call the service: CORS, and the socket's Origin. * is any.",
             extra={"expected": "a list of origins such as https://chat.example.org, without a path, or *"},
