@@ -116,9 +116,9 @@ async def test_unknown_addresses_and_methods_are_refused_in_the_same_shape(api: 
 
 async def test_an_address_tells_all_its_methods(api: Api, alice: Person) -> None:
     for path, methods in (
-        ("/users/1", "DELETE, GET, OPTIONS, PUT"),
-        ("/chats", "GET, OPTIONS, POST"),
-        ("/auth/sessions", "DELETE, GET, OPTIONS"),
+        ("/users/1", "DELETE, GET, HEAD, OPTIONS, PUT"),
+        ("/chats", "GET, HEAD, OPTIONS, POST"),
+        ("/auth/sessions", "DELETE, GET, HEAD, OPTIONS"),
     ):
         assert (await alice.client.options(path)).headers["allow"] == methods
 

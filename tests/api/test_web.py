@@ -74,12 +74,6 @@ async def test_a_file_is_compressed_for_who_can_read_it(web: httpx.AsyncClient) 
     assert gzip.decompress(raw) == content
 
 
-async def test_a_head_is_answered_without_the_body(web: httpx.AsyncClient) -> None:
-    response = await web.head("/", headers={"accept-encoding": "identity"})
-    assert (response.status_code, response.content) == (200, b"")
-    assert response.headers["content-length"] == str(len((DIRECTORY / "index.html").read_bytes()))
-
-
 @pytest.mark.parametrize(
     "address",
     [

@@ -23,14 +23,15 @@ async def add_headers(message: Message, scope: Scope) -> None:
     if message["type"] not in _STARTS:
         return
     headers = MutableScopeHeaders.from_message(message)
-    if "allow" in headers and scope.get("method") == "OPTIONS":
-        headers["Allow"] = _allowed(scope)
+    if "allow" in headers:
+        allowed = _allowed(scope) if scope.get("method") == "OPTIONS" else set(headers["allow"].split(", "))
+        headers["Allow"] = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))  # see ``Head``
     headers[HEADER] = request_id(scope)
     for name, value in _EVERYWHERE.items():
         headers.setdefault(name, value)
 
 
-def _allowed(scope: Scope) -> str:
+def _allowed(scope: Scope) -> set[str]:
     """All methods of the address that was asked.
 
     Litestar's (2.25) own answer to OPTIONS knows the first of them only where several handlers share an address.
@@ -41,4 +42,4 @@ def _allowed(scope: Scope) -> str:
         for route in routes
         if isinstance(route, HTTPRoute) and route.path_format == scope["path_template"]
     ]
-    return ", ".join(sorted(set().union(*here)))
+    return set().union(*here)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from litestar import HttpMethod, Request, Response, route
+from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
@@ -70,13 +70,11 @@ def web_handlers(directory: Path = DIRECTORY) -> Sequence[HTTPRouteHandler]:
     """The handlers of the page and its files."""
     files = read_files(directory)
 
-    @route("/", http_method=[HttpMethod.GET, HttpMethod.HEAD], include_in_schema=False, sync_to_thread=False)
+    @get("/", include_in_schema=False, sync_to_thread=False)
     def web_page(request: Request[Any, Any, Any]) -> Response[bytes]:
         return _answer(files[PAGE], request)
 
-    @route(
-        "/web/{path:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD], include_in_schema=False, sync_to_thread=False
-    )
+    @get("/web/{path:path}", include_in_schema=False, sync_to_thread=False)
     def web_file(request: Request[Any, Any, Any]) -> Response[bytes]:
         found = files.get(str(request.path_params["path"]).removeprefix("/"))
         if found is None:

@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 
 from chatapp.api.access import Access
+from chatapp.api.head import Head
 from chatapp.api.http import bounded
 from chatapp.api.routes import build as build_api
 from chatapp.api.sockets import Sockets
@@ -39,7 +40,7 @@ class Application:
         limits = replica.settings.limits
         self.api = build_api(parts_of(replica, metrics))
         """What answers HTTP, with all its routes."""
-        self._http = Access(CountedHttp(self.api, replica.http_stats), replica.tracer)
+        self._http = Access(CountedHttp(Head(self.api), replica.http_stats), replica.tracer)
         self._sockets = Sockets(
             replica.gateway,
             replica.authenticate,

@@ -14,11 +14,16 @@ the contract test that fails when they change.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.typing import StatusLike
 
 from chatapp.gateway.frames import (
     PING,
@@ -109,6 +114,11 @@ class WireProtocol(WebSocketsSansIOProtocol):
         self._stalled: asyncio.TimerHandle | None = None
         self._counted_since = 0.0
         self._after_close_bytes = 0
+
+    def handle_connect(self, event: Request) -> None:
+        """See uvicorn. What is no handshake is refused in the shape of all refusals, not in that of ``websockets``."""
+        self.conn.reject = _refusal  # type: ignore[method-assign]
+        super().handle_connect(event)
 
     # -- the endpoint's side --------------------------------------------------------------------------------------
 
@@ -373,3 +383,11 @@ class WireProtocol(WebSocketsSansIOProtocol):
         if self._ender is None:
             self._ender = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
         self.transport.close()
+
+
+def _refusal(status: StatusLike, text: str) -> Response:
+    """Answer for ``ServerProtocol.reject``: what it finds wrong with a handshake."""
+    status = HTTPStatus(status)
+    body = json.dumps({"error": text.strip(), "code": "malformed" if status < 500 else "internal"}).encode()
+    headers = [("Connection", "close"), ("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    return Response(status.value, status.phrase, Headers(headers), body)
