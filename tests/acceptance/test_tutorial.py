@@ -128,6 +128,7 @@ def test_what_does_not_work_is_told_in_a_sentence(tmp_path: Path, replica: Repli
     for words, sentence in (
         (["chat", "--url", replica.url, "-u", "nobody-at-all"], "invalid credentials"),
         (["tail", "7", "--url", "ftp://here", "-u", "ann"], "is no address like http://localhost:8080"),
+        (["chat", "--url", "http://localhost:99999", "-u", "ann"], "is no address like http://localhost:8080"),
     ):
         done = subprocess.run(
             [CHATAPP, *words], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
@@ -136,3 +137,14 @@ def test_what_does_not_work_is_told_in_a_sentence(tmp_path: Path, replica: Repli
         assert done.stderr.startswith("Error: ")
         assert sentence in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_who_waits_for_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
+    environment = {**bare_environment(), "CHATAPP_PASSWORD": "correct horse"}
+    command = [CHATAPP, "chat", "--url", "http://127.0.0.1:1", "-u", "ann"]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as waiting:
+        try:
+            assert waiting.stderr is not None
+            assert waiting.stderr.readline() == "no answer from http://127.0.0.1:1 yet, going on to try\n"
+        finally:
+            waiting.kill()

@@ -119,7 +119,22 @@ async def test_a_refused_token_is_renewed_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://here", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost:8080",
+        "ftp://here",
+        "http://",
+        "http://[",
+        "http://:80",
+        "http://localhost:0",
+        "http://localhost:99999",
+        "http://localhost:x",
+        "http://1.2.3.999",
+        "http://xn--a",
+    ],
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="is no address"):
         Addresses((url,))

@@ -12,6 +12,9 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from chatapp.client import Client
 
+_PATIENT_S = 2.0
+"""After this one is told that it takes longer."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -74,5 +77,12 @@ async def _run(account: Account, act: Callable[[Client], Coroutine[None, None, N
 
     async with Client(*account.urls) as client:
         enter = client.register if account.register else client.login
-        await enter(account.username, account.password, remember=True)
+        addresses = ", ".join(account.urls)
+        hint = asyncio.get_running_loop().call_later(
+            _PATIENT_S, lambda: click.echo(f"no answer from {addresses} yet, going on to try", err=True)
+        )
+        try:
+            await enter(account.username, account.password, remember=True)
+        finally:
+            hint.cancel()
         await act(client)

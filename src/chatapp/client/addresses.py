@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
+
 
 class Addresses:
     """The replicas (or load balancers) of one service, such as ``https://chat.example.org``."""
@@ -43,7 +45,11 @@ def socket_url(url: str, query: str) -> str:
 
 
 def _cleaned(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(httpx.URL(url).host) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        is_address = False
+    if not is_address:
         raise ValueError(f"{url!r} is no address like http://localhost:8080")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
