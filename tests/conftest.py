@@ -50,6 +50,16 @@ def redis_url(request: pytest.FixtureRequest) -> str:
     return _servers(request.config).redis_url()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_in_redis_yet(request: pytest.FixtureRequest) -> None:
+    """Databases begin their ids anew, so what was kept of user 1 of one module would be of another's in the next.
+
+    A process of a divided run may come back to a module that it has left.
+    """
+    if _SERVERS in request.config.stash:
+        request.config.stash[_SERVERS].empty_redis()
+
+
 @pytest.fixture
 def fresh_database(databases: Databases) -> Callable[[], str]:
     """Call it for the address of an empty database, as often as wanted, also from async tests."""

@@ -71,6 +71,14 @@ class Servers:
             self._redis_url = self._start_redis()
         return self._redis_url
 
+    def empty_redis(self) -> None:
+        """Have nothing in this process's own Redis, if it runs. One that was given is left as it is."""
+        if self._redis_url and self._plan.redis != "environment":
+            from redis import Redis
+
+            with Redis.from_url(self._redis_url) as redis:
+                redis.flushall()
+
     def hand_down(self) -> str:
         """What a worker needs, as text: the same PostgreSQL, and where to have its own Valkey from."""
         self._workers += 1
