@@ -47,8 +47,9 @@ def test_an_account_from_its_making_to_its_suspension_is_in_the_log(environment:
     assert (made["username"], made["display_name"], made["suspended_at"]) == ("ann", "Ann", None)
     assert run(environment, "user", "set-password", "ANN", stdin="another horse\n").exit_code == 0
     assert told(run(environment, "user", "suspend", str(made["id"]), "--json"))["suspended_at"] is not None
-    assert [one["username"] for one in told(run(environment, "user", "list", "--suspended", "--json"))] == ["ann"]
+    assert "ann" in {one["username"] for one in told(run(environment, "user", "list", "--suspended", "--json"))}
     assert run(environment, "user", "reinstate", "ann").exit_code == 0
+    assert "ann" not in {one["username"] for one in told(run(environment, "user", "list", "--suspended", "--json"))}
     log = told(run(environment, "audit", "--target", f"user:{made['id']}", "--since", "1h", "--json"))
     acts = [record["action"] for record in log]
     assert acts == ["user.reinstated", "user.suspended", "user.password_set", "user.created"]

@@ -299,8 +299,9 @@ async def test_what_comes_twice_is_told_once(scene: Scene) -> None:
 
 async def test_unreadable_payloads_harm_nobody(scene: Scene) -> None:
     _, bob = await scene.two.connect(scene.bob)
+    of_another = pack([Envelope(Kind.LASTING, ChatId(scene.chat_id + 1), Seq(1), (b"x",))])
     for topic in (chat_topic(scene.chat_id), user_topic(scene.bob.user_id), CONTROL):
-        for payload in (b"", b"\x01", b"\xff" * 40, pack([Envelope(Kind.LASTING, ChatId(1), Seq(1), (b"x",))])):
+        for payload in (b"", b"\x01", b"\xff" * 40, of_another):
             scene.one.bus.publish(topic, payload)
     await scene.send("fine")
     await until(lambda: bob.positions(scene.chat_id) == [1])

@@ -44,6 +44,8 @@ class Stage(Struct, frozen=True):
     """The member's."""
     other: int
     """A further member's user id."""
+    session: int
+    """Where the further member is logged in."""
     outsider: int
     """Somebody who is no member."""
     me: int
@@ -119,7 +121,7 @@ ROUTES = (
     Row("DELETE /api/v1/auth/sessions", lambda stage: "/auth/sessions", note="one's own others"),
     Row(
         "DELETE /api/v1/auth/sessions/{session_id}",
-        lambda stage: "/auth/sessions/1",
+        lambda stage: f"/auth/sessions/{stage.session}",
         stranger=NO_SESSION,
         former=NO_SESSION,
         member=NO_SESSION,

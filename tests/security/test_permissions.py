@@ -53,6 +53,7 @@ class Cast:
             chat=chat,
             message=message,
             other=other.id,
+            session=other.principal.session_id or 0,
             outsider=outsider.id,
             me=me.id if me else 1,
             my_name=self.names.get(role, "there-is-nobody-of-this-name"),
