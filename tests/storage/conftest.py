@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.servers import Databases
 from tests.world import World, opened_world
 
 
 @pytest.fixture(scope="module")
-async def world(database_url: str) -> AsyncIterator[World]:
-    async with opened_world(database_url) as world:
+async def world(databases: Databases) -> AsyncIterator[World]:
+    """On a database of its own: some of these tests end all connections to it."""
+    async with opened_world(databases.create("storage")) as world:
         yield world
 
 
