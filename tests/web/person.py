@@ -75,7 +75,8 @@ class Person:
         await self.field.press("Enter")
 
     def message(self, text: str) -> Locator:
-        return self.page.locator(".message", has_text=text)
+        """Messages that say this. The time stands right behind the words: "missed 1" at 10:30 is not "missed 11"."""
+        return self.page.locator(".message", has=self.page.locator(".text", has_text=text))
 
     async def reads(self, text: str) -> None:
         """Sees this message, once."""
