@@ -379,6 +379,14 @@ async def test_bodies_that_never_end_are_answered_with_408_and_hold_nobody_up(
         assert_clear(answer, 408)
 
 
+async def test_a_connection_is_in_order_after_a_head(replica: ReplicaProcess) -> None:
+    async with httpx.AsyncClient(base_url=replica.url, trust_env=False) as client:
+        head, got = await client.head("/health/live"), await client.get("/health/live")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(got.content))
+    assert got.json() == {"status": "ok"}
+
+
 # -- sockets ---------------------------------------------------------------------------------------------------------
 
 

@@ -189,7 +189,7 @@ async def test_any_origin_may_ask_by_default_but_without_cookies(api: Api) -> No
 
 
 async def test_only_the_named_origins_may_ask(api: Api) -> None:
-    app = build(parts_of(api.world, Operator(), allowed_origins=("https://Web.example",)))
+    app = build(parts_of(api.world, Operator(), allowed_origins=("https://web.example",)))
     allowed = await preflight(app, "https://web.example")
     assert allowed.headers["access-control-allow-origin"] == "https://web.example"
     for origin in ("https://evil.example", "http://web.example", "https://web-example", "null", "http://["):

@@ -209,6 +209,10 @@ def test_a_proxy_is_an_address_or_a_network() -> None:
     assert "general.trusted_proxies" in problems_of(CHATAPP_GENERAL__TRUSTED_PROXIES="haproxy")
 
 
+def test_origins_are_as_browsers_write_them() -> None:
+    assert from_environ(CHATAPP_LIMITS__ALLOWED_ORIGINS="https://A.org").limits.origins() == ("https://a.org",)
+
+
 @pytest.mark.parametrize("origin", ["https://a.org/chat", "https://*.a.org", "https://*", "a.org"])
 def test_an_origin_has_no_path_and_stands_for_itself_alone(origin: str) -> None:
     assert "limits.allowed_origins" in problems_of(CHATAPP_LIMITS__ALLOWED_ORIGINS=origin)

@@ -244,7 +244,7 @@ async def node(database_url: str, redis_url: str, protocol: str, **settings: obj
         replica.gateway,
         replica.authenticate,
         replica.socket_tickets,
-        allowed_origins=limits.allowed_origins,
+        allowed_origins=limits.origins(),
         frame_bytes=limits.frame_bytes,
         backlog_bytes=limits.backlog_bytes,
         limits=replica.rate_limiter,

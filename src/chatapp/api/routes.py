@@ -82,7 +82,7 @@ def _provide(part: object) -> Provide:
 
 def _cors(parts: Parts) -> CORSConfig:
     return CORSConfig(
-        allow_origins=[origin.lower() for origin in parts.allowed_origins],  # as browsers write them
+        allow_origins=list(parts.allowed_origins),
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", HEADER],
         expose_headers=[HEADER, "Retry-After"],

@@ -87,7 +87,7 @@ class Sockets:
         self._gateway = gateway
         self._authenticate = authenticate
         self._tickets = tickets
-        self._allowed_origins = frozenset(origin.lower() for origin in allowed_origins)
+        self._allowed_origins = frozenset(allowed_origins)
         self._frame_bytes = frame_bytes
         self._backlog_bytes = backlog_bytes
         self._limits = limits

@@ -31,7 +31,7 @@ def parts_of(replica: Replica, metrics: MetricsPage) -> Parts:
         rate_limits=replica.rate_limiter or NoRateLimits(),
         body_bytes=limits.body_bytes,
         body_timeout_s=limits.body_timeout_s,
-        allowed_origins=limits.allowed_origins,
+        allowed_origins=limits.origins(),
         handlers=[_sockets_health(replica), *(web_handlers() if replica.settings.general.web else ())],
     )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chatapp.client import Client
 
 _PATIENT_S = 2.0
-"""After this one is told that it takes longer."""
+"""Without an answer for so long one is told that it takes longer."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

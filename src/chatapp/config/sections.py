@@ -194,6 +194,10 @@ class LimitsSettings(Struct, frozen=True, kw_only=True):
         bool, Meta(description="In production * among allowed_origins is refused. With true it is not.")
     ] = False
 
+    def origins(self) -> tuple[str, ...]:
+        """``allowed_origins`` as browsers write them, in small letters."""
+        return tuple(origin.lower() for origin in self.allowed_origins)
+
 
 class DeliverySettings(Struct, frozen=True, kw_only=True):
     """How events reach the sockets, and how a replica leaves."""

@@ -7,8 +7,8 @@ here: a client that stops reading is aborted instead of waited for, pings are no
 in endless fragments end, silence ends by a heartbeat that hears frames as well as pongs, and no address with a token is
 logged.
 
-Private names of uvicorn are used (``run_asgi``, ``conn``, ``queue``, ``handshake_complete``); ``tests/gateway`` holds
-the contract test that fails when they change.
+Private names of uvicorn are used (``run_asgi``, ``handle_connect``, ``conn``, ``queue``, ``handshake_complete``);
+``tests/gateway`` holds the contract test that fails when they change.
 """
 
 from __future__ import annotations
@@ -344,12 +344,8 @@ class WireProtocol(WebSocketsSansIOProtocol):
 
     def _refuse_handshake(self) -> None:
         """``websockets`` cannot read the request (it has more than 8 KiB in a header, say), and uvicorn would wait."""
-        body = b'{"error":"the handshake cannot be read","code":"malformed"}'
         self.handshake_complete = self.close_sent = True
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n" % len(body) + body
-        )
+        self.transport.write(_refusal(HTTPStatus.BAD_REQUEST, "the handshake cannot be read").serialize())
         self.transport.close()
 
     def _answer_close(self, event: CloseFrame) -> None:
@@ -386,7 +382,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
 
 
 def _refusal(status: StatusLike, text: str) -> Response:
-    """Answer for ``ServerProtocol.reject``: what it finds wrong with a handshake."""
+    """What is wrong with a handshake, in the place of ``ServerProtocol.reject``."""
     status = HTTPStatus(status)
     body = json.dumps({"error": text.strip(), "code": "malformed" if status < 500 else "internal"}).encode()
     headers = [("Connection", "close"), ("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
