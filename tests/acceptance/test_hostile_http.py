@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 
@@ -302,7 +303,8 @@ async def test_headers_that_never_end_are_answered_with_408_and_hold_no_socket(
                     chunk.cancel()
                     writer.write(more)
                 said = await chunk
-                assert await reader.read() == b"" or said == b""
+                with contextlib.suppress(ConnectionResetError):  # for what was sent after the answer
+                    assert await reader.read() == b"" or said == b""
                 return said
         finally:
             writer.transport.abort()

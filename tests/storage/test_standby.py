@@ -156,6 +156,7 @@ async def test_a_standby_of_another_past_is_not_read_from(servers: Pair) -> None
         await servers.standby.execute("SELECT pg_wal_replay_resume()")
     await servers.caught_up()
     assert servers.reads.behind_s < 5
+    await servers.replica.replica._recognise()  # now, and not while a later test is connected
 
 
 async def test_while_the_standby_is_away_the_primary_answers(servers: Pair) -> None:
